@@ -141,10 +141,8 @@ def path_argument(text: str) -> Path:
     """A path of a command line; "" is refused, as an unset variable of a shell gives it."""
     if not text:
         raise argparse.ArgumentTypeError("takes a path, not ''")
-    path = Path(text)
-    # Shells leave the ~ of --out=~/lab to the program.
-    with contextlib.suppress(RuntimeError):
-        path = path.expanduser()
+    # Shells leave the ~ of --out=~/lab to the program. Path drops the ./ of ./~, which is no home.
+    path = Path(os.path.expanduser(text))  # noqa: PTH111
     return path if path.name.strip(".") else path.resolve()  # . and .. have no name of their own
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,6 +70,12 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, write):
         write(path / "below a file", [{"id": 1}])
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_path_that_is_not_the_home_folder_keeps_its_tilde(monkeypatch):
+    monkeypatch.setenv("USERPROFILE" if os.name == "nt" else "HOME", str(Path("/home/ann")))
+    read = {text: files.path_argument(text) for text in ("~/lab", "./~", "./~/lab")}
+    assert list(read.values()) == [Path("/home/ann/lab"), Path("~"), Path("~/lab")]
 
 
 def test_a_csv_file_without_rows_is_empty(tmp_path):

@@ -209,10 +209,11 @@ def expand(names: Sequence[str], every: Sequence[str]) -> list[str]:
 
 
 def models_of(arms: Iterable[Arm]) -> list[str]:
-    """The models that specifications of plain arms, and changes to them, name."""
+    """The models that plain arms name: in their changes, or else where these are made."""
     found: dict[str, None] = {}
     for arm in arms:
-        for part in (arm.spec, arm.changes, *(arm.tuning.candidates if arm.tuning else ())):
+        made_of = (arm.spec, *(arm.tuning.candidates if arm.tuning else ()))
+        for part in (arm.changes,) if "model" in arm.changes else made_of:
             named = vars(part) if isinstance(part, RunSpec) else part
             if isinstance(named, Mapping) and "model" in named:
                 found[model_text(named["model"])] = None

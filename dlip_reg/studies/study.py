@@ -140,13 +140,14 @@ class Study:
         every: dict[str, Arm] = {}
         # By identity: claims may share a function that makes arms.
         sources = {id(arms): arms for arms in (self.arms, *(c.arms for c in self.claims))}
-        plain = [arm for arms in sources.values() if not callable(arms) for arm in arms]
-        if setting.model and len(models := models_of(plain)) > 1:
-            raise ValueError(
-                f"The arms compare models ({', '.join(models)}), so {setting.model} cannot take "
-                "the place of all: name no model, and do not replicate."
-            )
+        shared = () if callable(self.arms) else self.arms
         for arms in sources.values():
+            models = [] if callable(arms) else models_of((*shared, *arms))
+            if setting.model and len(models) > 1:
+                raise ValueError(
+                    f"The arms compare models ({', '.join(models)}), so {setting.model} cannot "
+                    "take the place of all: name no model, and do not replicate."
+                )
             made = arms(setting) if callable(arms) else on_setting(setting, arms)
             made = tuple(made) if isinstance(made, Iterable) else made
             require_several("What a function of the setting gives", made, Arm, "arms")

@@ -71,10 +71,10 @@ def is_function(model: str) -> bool:
 
 def functions_of(spec: RunSpec) -> list[str]:
     """The model functions of a run: its own, and the one that this changes the network of."""
-    return [name for name in (spec.model, _changed_network(spec)) if name and is_function(name)]
+    return [name for name in (spec.model, changed_network(spec)) if name and is_function(name)]
 
 
-def _changed_network(spec: RunSpec) -> str | None:
+def changed_network(spec: RunSpec) -> str | None:
     """The network "net" that a model function such as `ghost_batch_norm` changes, if any."""
     net = json.loads(spec.builder).get("net") if is_function(spec.model) else None
     return net if isinstance(net, str) else None

@@ -40,6 +40,7 @@ from dlip_reg.studies import (
 )
 from dlip_reg.studies.arm_resolver import TUNING_SEEDS_FROM
 from dlip_reg.studies.progress import Progress
+from dlip_reg.studies.setting import Setting
 from dlip_reg.training import DataSpec
 
 CLAIMS = (make_claim("clear"), make_claim("noisy"))
@@ -408,3 +409,14 @@ def test_a_tuned_arm_that_cannot_be_trained_decides_nothing(machine, tmp_path):
     result, _ = run_quietly(make_study(make_claim("tuned")), tmp_path)
     assert verdicts(result) == {"tuned-better": ("undecided", None, 0)}
     assert result.runs["fake"].chosen["tuned"] is None
+
+
+def test_one_model_may_take_the_place_of_those_that_no_claim_compares():
+    one = [replace(arm, changes={"model": "lenet5"}) for arm in ARMS[:2]]
+    other = [Arm("a", spec(NONE)), Arm("b", spec(CLEAR))]
+    first = make_claim("clear", arms=one)
+    second = make_claim("b", arms=other, needs=("a", "b"))
+    arms = make_study(first, second, arms=()).arms_for(
+        Setting(None, "resnet20", ""), [first, second]
+    )
+    assert {(arm.changes or vars(arm.spec))["model"] for arm in arms.values()} == {"resnet20"}

@@ -230,6 +230,23 @@ def gives_zeros(input_shape, classes, dense_dropout=0.0):
     return model
 
 
+def narrow_and_bounded(input_shape, classes, dense_dropout=0.0, max_norm=None):
+    model = keras.Sequential([keras.Input(input_shape), layers.Flatten()])
+    model.add(layers.Dropout(dense_dropout))
+    for _ in range(20):
+        model.add(layers.Dense(8, activation="relu", kernel_initializer="he_normal"))
+    bound = keras.constraints.MaxNorm(max_norm or 3)
+    model.add(layers.Dense(classes, kernel_constraint=bound))
+    return model
+
+
+def needs_batch_norm(input_shape, classes, momentum, batch_norm=False):
+    if not batch_norm:
+        raise ValueError("momentum needs batch_norm")
+    norm = layers.BatchNormalization(momentum=momentum)
+    return keras.Sequential([separable(input_shape, classes), norm])
+
+
 def gives_a_dict(input_shape, classes):
     model = separable(input_shape, classes)
     return keras.Model(model.input, {"logits": model.output})

@@ -3,6 +3,7 @@
 import json
 import random
 import sys
+import tempfile
 from dataclasses import replace
 
 import keras
@@ -16,7 +17,7 @@ from callbacks.evaluation import clean_metrics
 from dlip_reg.regularization import Regularization
 from dlip_reg.training import RunSpec
 from dlip_reg.training.augmentation import Augmentation
-from dlip_reg.training.fitting import compiled, fit, make_optimizer
+from dlip_reg.training.fitting import compiled, fit, make_optimizer, trained
 from dlip_reg.training.keras_configs import restored
 from dlip_reg.training.records import loads
 from dlip_reg.training.specification import DEFAULT_LOSS, OPTIMIZERS
@@ -177,6 +178,12 @@ def test_layers_for_standardised_images_and_for_images_alone_are_accepted(datase
     in_range = keras.layers.RandomBrightness(0.1, value_range=(-3, 3))
     takes_no_labels = keras.layers.RandomGrayscale()
     compiled(replace(SPEC, augmentation=[in_range, takes_no_labels]), dataset)
+
+
+def test_augmentation_leaves_no_temporary_files(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    trained(replace(SPEC, augmentation=FLIP, epochs=1), dataset)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_averaged_weights_are_measured_after_each_epoch(train):

@@ -28,6 +28,9 @@ SPEC = RunSpec(model_samples.depthwise, DATA, batch_size=20, epochs=2, learning_
 TRAINED = ("depthwise", "own_layers", "subclassed")
 
 
+GHOST = "dlip_reg.models.ghost:ghost_batch_norm"
+
+
 def spec_of(name, **changes):
     return replace(SPEC, model=f"model_samples:{name}", **changes)
 
@@ -75,11 +78,25 @@ def test_a_function_that_takes_options_without_using_them_is_refused(dataset):
     for strengths in ({"dense_dropout": 0.1}, {"dense_l2": 1e-5}, {"conv_l2": 1e-5}):
         spec = spec_of("separable", regularization=Regularization(**strengths))
         require_effect(spec, dataset, {"dense"})  # of convolutions there are none
-    dropped = Regularization(dense_dropout=0.1)
-    require_effect(spec_of("gives_zeros", regularization=dropped), dataset, {"dense"})
     spec = spec_of("separable", regularization=Regularization(batch_norm=True))
     with pytest.raises(ValueError, match="must use batch_norm, which it accepts"):
         require_effect(spec, dataset, {"dense"})
+
+
+@pytest.mark.parametrize(
+    ("model", "strengths", "builder"),
+    [
+        ("gives_zeros", {"dense_dropout": 0.1}, {}),
+        ("narrow_and_bounded", {"dense_dropout": 0.1}, {}),
+        ("narrow_and_bounded", {"max_norm": 2.0}, {}),
+        ("needs_batch_norm", {"batch_norm": True}, {"momentum": 0.9}),
+        (GHOST, {"batch_norm": True}, {"net": "mlp", "ghost_size": 4}),
+    ],
+)
+def test_options_with_an_effect_are_not_refused(dataset, model, strengths, builder):
+    changes = {"regularization": Regularization(**strengths), "builder": builder}
+    model = model if ":" in model else f"model_samples:{model}"
+    require_effect(replace(SPEC, model=model, **changes), dataset, {"dense"})
 
 
 def test_layers_are_named_in_a_record_whatever_was_built_before(train, dataset):
@@ -241,7 +258,7 @@ def test_the_option_names_are_those_of_the_builders():
     assert set(Regularization().builder_options()) == set(Regularization.OPTIONS)
 
 
-@pytest.mark.parametrize("changed_by", [None, "dlip_reg.models.ghost:ghost_batch_norm"])
+@pytest.mark.parametrize("changed_by", [None, GHOST])
 def test_identity_changes_with_the_source_file(tmp_path, monkeypatch, changed_by):
     monkeypatch.syspath_prepend(tmp_path)
     spec, identities = None, set()

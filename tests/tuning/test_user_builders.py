@@ -23,7 +23,7 @@ TRAIN, VALIDATION = (X[:40], Y[:40]), (X[40:], Y[40:])
 STILL = 1e-30  # a learning rate at which nothing moves
 SHARED = (
     *("set_weights", "depthwise", "batch_norm_and_dropout", "shared_layer", "plain", "separable"),
-    *("mixed_precision_layer", "unbuilt_sequential", "activity_regularizer"),
+    *("mixed_precision_layer", "bfloat16_weights", "unbuilt_sequential", "activity_regularizer"),
 )
 
 
