@@ -79,9 +79,13 @@ class Regularization(Checked):
 
     def options_in_use(self) -> set[str]:
         """Return those of `OPTIONS` that have another value than the default."""
-        changed = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
-        strengths = {name: f"{name.split('_')[0]}_kernel_regularizer" for name in _STRENGTHS}
-        return {strengths.get(name, name) for name in changed}
+        return {_option(f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+
+    def without(self, option: str) -> Regularization:
+        """Return the same value but for one of `OPTIONS`, which is at its default."""
+        return Regularization(
+            **{name: value for name, value in vars(self).items() if _option(name) != option}
+        )
 
     def builder_options(self) -> dict[str, Any]:
         """Keyword options for any builder of `dlip_reg.models` (imports Keras)."""
@@ -93,6 +97,11 @@ class Regularization(Checked):
             "dense_kernel_regularizer": _kernel_regularizer(self.dense_l1, self.dense_l2),
             "max_norm": self.max_norm,
         }
+
+
+def _option(name: str) -> str:
+    """The builder option that the field of that name decides."""
+    return f"{name.split('_')[0]}_kernel_regularizer" if name in _STRENGTHS else name
 
 
 def _kernel_regularizer(l1: float, l2: float) -> Any:

@@ -106,7 +106,7 @@ def run_command(
         say(f"{prog}: {error}")
         return BAD_INPUT
     print_verdicts(result)
-    print(f"Report: {result.report}")
+    print(f"Report: {out / result.report.name}")
     return WRITTEN
 
 

@@ -181,7 +181,7 @@ def _write(
     return StudyResult(
         claims=tuple(claims),
         runs={part.name: part.runs() for part in parts},
-        report=report,
+        report=report.absolute(),
         figures=figures,
         notes=tuple(workspace.notes()),
         replications=replicated,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -125,18 +126,16 @@ class Workspace:
         self.classes = {name: info.classes for name, info in infos.items()}
         self.left_out = [info.left_out for info in infos.values() if info.left_out]
         self.versions = {name: installed_version(name) for name in ("tensorflow", "keras")}
-        self.folder = RunFolder(
-            resources.out,
-            {
-                **configuration,
-                "dataset": dataset,
-                "data": self.fingerprints[absolute_name(dataset)],
-                "code": code_hash(),
-                **self.versions,
-                **onednn_setting(),
-            },
-            fresh=resources.fresh,
-        )
+        configuration = {
+            **configuration,
+            "dataset": dataset,
+            "data": self.fingerprints[absolute_name(dataset)],
+            "code": code_hash(),
+            **self.versions,
+            **onednn_setting(),
+        }
+        with _writing(resources.out):
+            self.folder = RunFolder(resources.out, configuration, fresh=resources.fresh)
         self.workers = (
             dask_workers(resources.scheduler)
             if resources.scheduler
@@ -167,13 +166,8 @@ class Workspace:
         Raises:
             UsageError: It cannot be written to.
         """
-        try:
+        with _writing(self.path):
             self.folder.open()
-        except OSError as error:
-            raise UsageError(
-                f"{self.folder.path} cannot be written to ({error.strerror or error}); choose "
-                "another --out, or free some space there."
-            ) from error
 
     def check_models(self, specs: Sequence[Spec], preset: str) -> set[str]:
         """Compile the model of each kind of run once; the kinds of kernels that all of them have.
@@ -282,6 +276,18 @@ class Workspace:
     def _causes(self) -> str:
         failures = [failure for sweep in self._sweeps for failure in sweep.failures.values()]
         return "; ".join(sorted({failure.cause.rstrip(".") for failure in failures}))
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """UsageError where the output folder cannot be read or written."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot be written to ({error.strerror or error}); choose another --out, or "
+            "free some space there."
+        ) from error
 
 
 def _too_few_images(what: str, data: DataSpec, preset: str, error: Exception) -> UsageError:

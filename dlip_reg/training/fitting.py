@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import warnings
@@ -16,7 +17,6 @@ from keras.src.utils.naming import reset_uids  # nothing public does this alone
 
 from callbacks import LossCurve
 from dlip_reg.datasets import Dataset
-from dlip_reg.regularization import Regularization
 from dlip_reg.training import losses, model_functions
 from dlip_reg.training.augmentation import Augmentation
 from dlip_reg.training.initial_weights import draw_weights, random_weights
@@ -111,7 +111,7 @@ def require_effect(spec: RunSpec, dataset: Dataset, kinds: Collection[str]) -> N
         kinds: The kinds of kernels in the model; options for other kinds may have no effect.
 
     Raises:
-        ValueError: The model is the same without all of them, so arms would be compared with
+        ValueError: The model is the same without one of them, so arms would be compared with
             themselves.
     """
     absent = {"conv", "dense"} - set(kinds)
@@ -132,13 +132,15 @@ def require_effect(spec: RunSpec, dataset: Dataset, kinds: Collection[str]) -> N
         held = [v for v in model.trainable_variables if v.constraint is not None]
         return outputs, penalties, [float(keras.ops.sum(v.constraint(100 * v))) for v in held]
 
-    try:
-        plain = behaviour(replace(spec, regularization=Regularization()))
-    except ValueError:  # it needs them
-        return
-    if all(map(np.array_equal, behaviour(spec), plain)):
+    whole, unused = behaviour(spec), []
+    for name in used:
+        with contextlib.suppress(ValueError):  # it needs the option
+            other = behaviour(replace(spec, regularization=spec.regularization.without(name)))
+            if all(map(np.array_equal, whole, other)):
+                unused.append(name)
+    if unused:
         raise ValueError(
-            f"The model function {spec.model} must use {', '.join(used)}, which it accepts: the "
+            f"The model function {spec.model} must use {', '.join(unused)}, which it accepts: the "
             "model is the same without."
         )
 

@@ -856,6 +856,18 @@ def test_gradients_that_are_not_derivatives_have_no_hessian(name):
     assert_refused(model, Sharpness((X, Y)), "no Hessian")
 
 
+@tf.custom_gradient
+def slightly_wrong_gradient(x):
+    return tf.identity(x), lambda slope: 1.03 * slope
+
+
+def test_gradients_that_are_nearly_derivatives_are_no_rounding():
+    """Where slopes are small, the rounding of float32 would hide the difference."""
+    model = stacked(layers.Dense(4, "tanh"), layers.Lambda(slightly_wrong_gradient))
+    model.compile("sgd", lambda y, p: 1e-2 * keras.ops.mean((y - p) ** 2, -1) + 100.0)
+    assert_refused(model, Sharpness((X, Y)), "no Hessian")
+
+
 class Adversaries(keras.Model):
     """A GAN without a call of its own, which trains both of its networks."""
 

@@ -118,6 +118,7 @@ WRONG = [
     ({"size": 28}, "--size applies to images in folder:PATH"),
     ({"data_dir": "nowhere"}, "--data-dir nowhere is not a folder"),
     ({"study": "mine"}, "study must be a Study or a StudyGroup, not str"),
+    ({"out": 300 * "x"}, r"x+ cannot be written to \([^()]*\); choose another --out"),
 ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import matplotlib.figure
 import pytest
@@ -90,7 +91,9 @@ def test_the_report_and_its_figures(monkeypatch, tmp_path):
         make_claim("noisy", draw=draw_shared),
         make_claim("tuned"),
     )
-    result, _ = run_quietly(study, tmp_path, seeds=10)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.chdir(tmp_path.parent)
+        result, _ = run_quietly(study, Path(tmp_path.name), seeds=10)
     assert set(result.figures) == {"claims", "looks", "own", "shared"}
     assert all(isinstance(f, matplotlib.figure.Figure) for f in result.figures.values())
     page = result.report.read_text(encoding="utf-8")

@@ -78,9 +78,10 @@ def test_a_function_that_takes_options_without_using_them_is_refused(dataset):
     for strengths in ({"dense_dropout": 0.1}, {"dense_l2": 1e-5}, {"conv_l2": 1e-5}):
         spec = spec_of("separable", regularization=Regularization(**strengths))
         require_effect(spec, dataset, {"dense"})  # of convolutions there are none
-    spec = spec_of("separable", regularization=Regularization(batch_norm=True))
-    with pytest.raises(ValueError, match="must use batch_norm, which it accepts"):
-        require_effect(spec, dataset, {"dense"})
+    for used in ({}, {"dense_l2": 1e-5}):
+        spec = spec_of("separable", regularization=Regularization(batch_norm=True, **used))
+        with pytest.raises(ValueError, match="must use batch_norm, which it accepts"):
+            require_effect(spec, dataset, {"dense"})
 
 
 @pytest.mark.parametrize(
@@ -90,6 +91,7 @@ def test_a_function_that_takes_options_without_using_them_is_refused(dataset):
         ("narrow_and_bounded", {"dense_dropout": 0.1}, {}),
         ("narrow_and_bounded", {"max_norm": 2.0}, {}),
         ("needs_batch_norm", {"batch_norm": True}, {"momentum": 0.9}),
+        ("separable", {"dense_dropout": 0.1, "dense_l1": 1e-6, "dense_l2": 1e-6}, {}),
         (GHOST, {"batch_norm": True}, {"net": "mlp", "ghost_size": 4}),
     ],
 )
