@@ -117,7 +117,7 @@ def as_arrays(
 def _holders(data: Any) -> Iterator[Any]:
     """What may hold state of the user's that reading the data changes.
 
-    An iterator's is left as it is, for what it reads from moves on, too.
+    An iterator's is left as it is, since what it reads from moves on, too.
     """
     if not isinstance(data, tf.data.Dataset):
         if not isinstance(data, Iterator):

@@ -55,7 +55,7 @@ class Recorder(keras.callbacks.Callback):
         """Called once a fit before its first step; `completed` epochs lie behind it."""
 
     def require_begun(self) -> None:
-        """ValueError in a training loop of one's own that leaves out the beginning of a fit."""
+        """ValueError in a custom training loop that leaves out the beginning of a fit."""
         if not self._begun:
             raise ValueError(
                 f"{type(self).__name__} measures before the first step: call on_train_begin and "

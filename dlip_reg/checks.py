@@ -89,7 +89,7 @@ def require_number(
         name: What the error message calls the value.
         value: A Python or NumPy scalar.
         accepted: What the error message says `name` must be, such as "a number above 0".
-        is_valid: Tells for a float whether it is accepted; it is given NaN for what is no number.
+        is_valid: Whether a float is accepted; it is given NaN for anything but a number.
 
     Raises:
         ValueError: For any other value.
@@ -139,7 +139,7 @@ class Checked:
 
     @classmethod
     def from_names(cls, values: Mapping[str, Any], described: str) -> Self:
-        """Return the instance with these values; ValueError for a name that is no field.
+        """Return the instance with these values; ValueError for a name that is not a field.
 
         Args:
             values: Name -> value.

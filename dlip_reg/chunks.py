@@ -235,7 +235,8 @@ def kept(model: keras.Model, key: Hashable, make: Callable[[], Any]) -> Any:
     holds the model does not keep it alive.
     """
     compiled = getattr(model, "_loss_tracker", None)  # which `compile` makes anew
-    # Through vars(), for Keras tracks attributes that are set, and by a name that it does not save.
+    # Through vars(), since Keras tracks attributes that are set; and by a name that it does not
+    # save.
     since, known = vars(model).setdefault(KEPT, (compiled, {}))
     if since is not compiled:
         known = {}

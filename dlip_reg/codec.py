@@ -53,7 +53,7 @@ def from_plain(kind: Any, value: Any) -> Any:
         The typed value; an object that is a dataclass already is returned unchanged.
 
     Raises:
-        KeyError: `value` has a name that is no field of the dataclass.
+        KeyError: `value` has a name that is not a field of the dataclass.
         TypeError: `value` has another structure than `kind`.
     """
     if get_origin(kind) in (Union, UnionType):

@@ -55,7 +55,7 @@ class Staged:
     def write(self, path: Path, content: str | bytes) -> None:
         """Write `content` to a temporary file for `path`; text as UTF-8, line ends unchanged."""
         if isinstance(content, str):
-            # The name of a file may have bytes that are no UTF-8; JSON has these escapes, too.
+            # The name of a file may have bytes that are not UTF-8; JSON has these escapes, too.
             content = content.encode(errors="backslashreplace")
         self.temporary(path).write_bytes(content)
 
@@ -141,7 +141,7 @@ def path_argument(text: str) -> Path:
     """A path of a command line; "" is refused, as an unset variable of a shell gives it."""
     if not text:
         raise argparse.ArgumentTypeError("takes a path, not ''")
-    # Shells leave the ~ of --out=~/lab to the program. Path drops the ./ of ./~, which is no home.
+    # Shells leave the ~ of --out=~/lab to the program. Path drops the ./ of ./~, which is a folder.
     path = Path(os.path.expanduser(text))  # noqa: PTH111
     return path if path.name.strip(".") else path.resolve()  # . and .. have no name of their own
 

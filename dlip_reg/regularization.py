@@ -70,7 +70,7 @@ class Regularization(Checked):
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Regularization:
-        """The value whose `to_json` gave `values`; ValueError for a name that is no option."""
+        """The value whose `to_json` gave `values`; ValueError for a name that is not an option."""
         return cls.from_names(values, "regularization")
 
     def to_json(self) -> dict[str, Any]:

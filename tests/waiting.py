@@ -10,7 +10,7 @@ import psutil
 def wait_for(condition, process=None, seconds=300):
     """Returns when `condition()` holds; fails where `process` ends first, or after so long.
 
-    A busy machine is no failure: fewer seconds are for what has to happen at once.
+    A busy machine is not a failure: fewer seconds are for what has to happen at once.
     """
     deadline = time.monotonic() + seconds
     while not condition():

@@ -1,4 +1,4 @@
-"""Processes that are forked from a server with TensorFlow imported, for the import takes seconds.
+"""Processes that are forked from a server with TensorFlow imported, since the import takes seconds.
 
 The package spawns its workers, and a lab is a process of its own; each of them imports TensorFlow.
 Tests of what these processes do, and not of how they start or die, use the ones here. Where there
@@ -70,7 +70,7 @@ class WarmContext(multiprocessing.context.ForkServerContext if HAS_SERVERS else 
 
 
 def warm_context():
-    """The context of processes that have TensorFlow imported, and have run nothing of it yet."""
+    """The context of processes that have TensorFlow imported, and have not run it yet."""
     if not HAS_SERVERS:
         return multiprocessing.get_context("spawn")
     if SHARED in os.environ:

@@ -151,8 +151,8 @@ def _repeatable(
             drawn.discard(0)
     if differ or drawn - keras_draws:
         raise DisagreementError(
-            "The model draws random numbers in inference mode, so what it computes is no function "
-            "of the weights that could be measured: draw them only if `training`."
+            "The model draws random numbers in inference mode, so what it computes is not a "
+            "function of the weights that could be measured: draw them only if `training`."
         )
     draws_numbers(model)[0] = False
     return first

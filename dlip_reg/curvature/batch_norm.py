@@ -129,7 +129,7 @@ def forward(model: Any, x: Any, batch_norm: str = "inference") -> Any:
             open; "inference" for moving statistics.
     """
     # 0 is as false as False, but not the False that a model passes to a part it keeps in inference.
-    # Only where it is needed, for a layer may ask whether `training is False`.
+    # Only where it is needed, since a layer may ask whether `training is False`.
     follows = batch_norm == "batch" and batch_norm_layers(model)
     return model(x, training=0 if follows else False)
 

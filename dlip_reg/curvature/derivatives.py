@@ -89,7 +89,10 @@ class Derivatives:
         Of a loss that is not a cross-entropy they are the outputs. Penalties have their Hessian.
         """
         if self.loss.layer_losses:
-            raise ValueError("Losses of layers are no functions of the outputs: no Gauss-Newton.")
+            raise ValueError(
+                "There is no Gauss-Newton matrix, since losses of layers are not functions of "
+                "the outputs."
+            )
         x, targets, sample_weight = chunk
         complete, moving = self._moved(model, weights)
         to_logits, activation = self._link

@@ -161,7 +161,7 @@ def _sparse_cross_entropy(cross_entropy: Operation) -> Operation:
         logs = _log_softmax(logits, -1)
         is_label = tf.one_hot(labels, tf.shape(logits)[-1], True, False, -1, tf.bool)
         found = -tf.reduce_sum(tf.where(is_label, logs, tf.zeros_like(logs)), -1)
-        # TensorFlow's own says which labels are no classes.
+        # TensorFlow's own says which labels are not classes.
         own = cross_entropy(labels=labels, logits=tf.stop_gradient(logits))
         return found + tf.where(tf.math.is_finite(own), tf.zeros_like(own), own)
 

@@ -1,4 +1,4 @@
-"""Keras models evaluated at any weights and in any precision, with nothing of them changed."""
+"""Keras models evaluated at any weights and in any precision, without changing them."""
 
 from __future__ import annotations
 

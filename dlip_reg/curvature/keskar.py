@@ -57,7 +57,7 @@ def keskar_sharpness(
     along the sign of the gradient. The first and the last start at one seeded random point inside
     C: at x itself a minimizer has no gradient. All work in units of the box's half-widths, and
     L-BFGS-B's tolerances (1e-5 on the gradient, 1e-9 on the loss) are relative to the largest
-    component of the first gradient, for in the weights' own units a box of 1e-3 and a gradient of
+    component of the first gradient, since in the weights' own units a box of 1e-3 and a gradient of
     1e-3 would pass for converged.
 
     Args:

@@ -33,7 +33,7 @@ class Parameter:
     the name of the layer that has the weight, and `block` that name where it is the only one's:
     see `distinct_names`.
     `output_axes` are those of the shape along which its output channels or units lie, counted from
-    the last (-1); () for what is no kernel: one axis, or slopes of a PReLU.
+    the last (-1); () for all but kernels: one axis, or slopes of a PReLU.
     """
 
     name: str

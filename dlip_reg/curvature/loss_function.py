@@ -109,8 +109,8 @@ class LossFunction:
         for layer in model._flatten_layers():
             if isinstance(layer, keras.layers.RNN) and layer.stateful:
                 raise ValueError(
-                    f"{layer.name} keeps its state from batch to batch, so the loss is no function "
-                    "of the weights alone: build the model with stateful=False."
+                    f"{layer.name} keeps its state from batch to batch, so the loss is not a "
+                    "function of the weights alone: build the model with stateful=False."
                 )
         self.model = model
         self.loss = ModelLoss(model, loss, layer_losses)
@@ -380,7 +380,7 @@ class LossFunction:
         total, count, *sums = summed(function, self._data, self.batch_size, *tensors, dtype=dtype)
         divisor = count or np.inf  # the mean of no losses is 0, as in Keras
         for vector in sums:
-            vector /= divisor  # in place, for a large model's takes memory
+            vector /= divisor  # in place, since a large model's takes memory
         return float(total / divisor), *sums
 
     def _difference_product(

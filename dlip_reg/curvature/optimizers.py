@@ -170,8 +170,8 @@ def _copy(optimizer: Any, variables: list[Any], weights: list[keras.Variable]) -
         copy = type(optimizer).from_config(config)
     except TypeError as error:
         raise ValueError(
-            f"{type(optimizer).__name__} cannot be copied, for its get_config does not hold all "
-            f"arguments of its __init__: {error}."
+            f"{type(optimizer).__name__} cannot be copied, because its get_config does not hold "
+            f"all arguments of its __init__: {error}."
         ) from error
     with replaced(optimizer, "_exclude_from_weight_decay_cache", {}):
         decays = [optimizer._use_weight_decay(variable.value) for variable in variables]

@@ -163,7 +163,7 @@ def _require_derivative(
 
     found, rounding = over(1e-6)
     if differ(found, rounding, 1e-4):
-        # What is the same over another step is no rounding.
+        # What is the same over another step is not rounding.
         other, _ = over(math.pi * 1e-6)
         steady = abs(found - other) <= 1e-4 * abs(found) + rounding < 1e-2 * abs(found)
         if steady or differ(*over(1e-4, "float32"), 1e-2):
@@ -178,7 +178,7 @@ def _require_symmetry(
     product: np.ndarray,
     eps: float,
 ) -> None:
-    """DisagreementError where gradients are no loss's, so that their derivative J is no Hessian.
+    """DisagreementError where gradients are no loss's, so that their derivative J is not a Hessian.
 
     A product differentiates backwards and is J' times the direction, where the difference `first`
     is J times it. Along what sets the two apart, J is as asymmetric as they differ, or symmetric

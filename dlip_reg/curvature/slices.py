@@ -33,7 +33,7 @@ def filter_normalised(function: LaidOut, direction: np.ndarray) -> np.ndarray:
     """Return the direction with every filter rescaled to the norm of the filter it moves.
 
     A filter is what leads to one output channel or unit, in most Keras kernels one index of the
-    last axis (see `Parameter.output_axes`). Directions of what is no kernel, biases and
+    last axis (see `Parameter.output_axes`). Directions of all but kernels, biases and
     normalisation layers among it, are zero, as are those of filters whose weights are. Li et al.
     2018, "Visualizing the loss landscape of neural nets", section 4.
 

@@ -1,4 +1,4 @@
-"""Image data by name or of one's own, ready to train on: checked, split by seed, standardised.
+"""Image data by name or your own, ready to train on: checked, split by seed, standardised.
 
 Needs NumPy only; Pillow is imported when a folder of images is read, `keras.datasets` when a full
 set is asked for and no folder is given.

@@ -1,4 +1,4 @@
-"""Data sets of one's own: a folder of PNG and JPEG images with one subfolder for each class."""
+"""Your own data sets: a folder of PNG and JPEG images with one subfolder for each class."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ without one goes on to the next look and is "undecided" after the last. Several 
 all hold share their claim's error; each has to be "supported", and one can refute the claim. The
 t-interval of values that are the same with every seed has no width and would call five of them
 certain: they decide at the last look alone. Where most values are bounds (`paired.Bound`), nothing
-is within +-delta, and a mean between 0 and the value that is no effect decides nothing.
+is within +-delta, and a mean between 0 and the value that means no effect decides nothing.
 
 Limits: a true effect of exactly delta is decided by chance (far from 0, 71 % "supported" over the
 three looks). Skewed differences make errors more frequent than stated, in simulations 7 times for
@@ -39,7 +39,7 @@ LOOKS = (5, 10, 20)
 ERROR_SPENT = (0.01, 0.015, 0.025)
 """The share of the lab's 5 % error that each look may spend."""
 
-# Relative to a value: less is no difference between floating-point numbers.
+# Relative to a value: a smaller difference is rounding.
 ROUNDING = 1e-9
 
 # "not measurable" is what a study shows for a claim whose controls fail; `judge` never returns it.
@@ -173,7 +173,7 @@ def judge(values: PerSeed, question: Question, claims: int) -> Judgement:
         where one refutes the claim.
 
     Raises:
-        ValueError: If the series differ in length, or `claims` is no whole number of 1 or more.
+        ValueError: If the series differ in length, or `claims` is not a whole number of 1 or more.
     """
     series = as_series(values)
     looks = looks_up_to(len(list(zip(*series, strict=True))))

@@ -166,7 +166,7 @@ def local_workers(count: int | None = None, *, gpus: bool = False) -> Workers:
             and says so.
 
     Raises:
-        ValueError: `count` is no whole number of 1 or more.
+        ValueError: `count` is not a whole number of 1 or more.
         MissingExtraError: Libraries that look at the machine are not installed.
     """
     require_extra("tuning", "A worker process", "joblib", "psutil")

@@ -83,7 +83,7 @@ def assign(master: Path, out: Path) -> str:
     except SyntaxError as error:
         raise GradingError(f"{error.filename}, line {error.lineno}: {error.msg}.") from None
     except (UnicodeDecodeError, json.JSONDecodeError, KeyError) as error:
-        raise GradingError(f"{master} is no module and no notebook: {error}.") from None
+        raise GradingError(f"{master} is neither a module nor a notebook: {error}.") from None
     for folder, contents in (("student", student), ("staff", staff)):
         for name, text in contents.items():
             path = out / folder / name

@@ -47,7 +47,7 @@ def preload(names: Iterable[str], probes: str, folders: Iterable[bytes]) -> None
     """Import the modules named and every module of probes, which lie in one of `folders` or on the
     path, for children to share.
 
-    RuntimeError if that ran a TensorFlow op, for a process forked after one hangs.
+    RuntimeError if that ran a TensorFlow op, since a process forked after one hangs.
     """
     sys.path += map(os.fsdecode, folders)
     for name in names:

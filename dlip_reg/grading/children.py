@@ -38,7 +38,7 @@ _WORTH_WAITING = 0.05
 _LINUX = sys.platform == "linux"
 _STATUS = re.compile(rb"^(RssAnon|RssShmem|VmPTE|Threads):\s+(\d+)", re.MULTILINE)
 _MAPPED = re.compile(rb"(\d+) +(/.*) \(deleted\)$", re.MULTILINE)
-_HAS_ENDED = psutil.Error, OSError, ValueError  # raised where the process is no more
+_HAS_ENDED = psutil.Error, OSError, ValueError  # raised where the process has ended
 _FAILURES = {
     "error": errors.StudentError,
     "memory": errors.StudentMemoryError,
@@ -152,7 +152,7 @@ class Child(abc.ABC):
         except OSError:
             raise self.end() from None
         except WireError as error:
-            text = f"The answer is no plain data: {error}"
+            text = f"The answer is not plain data: {error}"
             raise errors.RejectedError(text, self.end().output) from None
         # Whether the watch has seen what was printed is a matter of chance, and the mark is not.
         self._passed = self._passed or self._too_much_output()

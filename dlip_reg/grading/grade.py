@@ -143,7 +143,7 @@ def _by_other_tests(absent: Sequence[str], results: Results, tests: str, seed: s
 
 
 def _left_behind(marks: Sequence[Marks], results: Results) -> list[str]:
-    """A sentence where an earlier run marked students that this one knows nothing of."""
+    """A sentence where an earlier run marked students whom this one does not know."""
     others = sorted(results.earlier.keys() - {each.student for each in marks})
     if not others:
         return []

@@ -28,7 +28,7 @@ from dlip_reg.grading.sandbox import Sandbox
 from dlip_reg.grading.student import Student, Submission
 from dlip_reg.pools import pool_size
 
-_LONGEST_WAIT = 1.0  # seconds, for on Windows Ctrl-C does not end a wait
+_LONGEST_WAIT = 1.0  # seconds: on Windows Ctrl-C does not end a wait
 PROBES = "probes"  # the folder of an assignment's probes, in that of its tests
 _OPTIONS = Path(__file__).parent / "templates" / "pytest.ini"
 

@@ -202,7 +202,7 @@ def _submission(student: str, main: PurePosixPath, kept: _Kept) -> Submission:
             files[file] = text
             kept.remarks.append(f"Python cannot read {file}'s encoding; it was converted to UTF-8.")
     if suffix == ".py" and (kind := _no_python(files[name])):
-        raise NotebookFormatError(f"{main.name} is no Python but {kind}.")
+        raise NotebookFormatError(f"{main.name} is not Python but {kind}.")
     code = source_of(files[name]) if suffix == ".ipynb" else files[name]
     if not code.strip():
         raise NotebookFormatError(f"{main.name} has no code in it.")

@@ -72,7 +72,7 @@ class SandboxSetting:
     @property
     def folders(self) -> list[bytes]:
         """What children add to their path, which PYTHONPATH cannot name if there is a colon in it;
-        as bytes, for what is no text in this process's encoding may be some in theirs."""
+        as bytes: what is not text in this process's encoding may be text in theirs."""
         return [os.fsencode(path.parent) for path in self.packages]
 
 

@@ -50,9 +50,9 @@ _RESUBMISSION = re.compile(r"-\d+(?=\.\w+(\.\w+)?$)")  # submission-1.py, Canvas
 
 class Label(NamedTuple):
     """What a file's name says of its student: the name (all of it where no course system wrote
-    it), the number ("" for none), how the student called the file, whether it is no file but what
-    the student wrote into a text field, what stands before the name, and whether a course system
-    wrote it and does not say whose it is."""
+    it), the number ("" for none), how the student called the file, whether it is what the student
+    wrote into a text field, what stands before the name, and whether a course system wrote it and
+    does not say whose it is."""
 
     name: str
     number: str = ""
@@ -64,7 +64,7 @@ class Label(NamedTuple):
 
 def shown(text: str) -> str:
     """`text` with accents in one form on every system, and with escapes for what cannot be printed,
-    such as bytes of a name that are no UTF-8."""
+    such as bytes of a name that are not UTF-8."""
     text = unicodedata.normalize("NFC", text)
     return "".join(
         c if c.isprintable() or ord(c) in _JOINERS else c.encode("unicode_escape").decode()
@@ -109,7 +109,7 @@ def is_ignored(name: str) -> bool:
 
 
 def is_by_system(name: str) -> bool:
-    """Whether a system has left that behind, which is no student's work."""
+    """Whether a system has left that behind, which is not a student's work."""
     return any(part in _BY_SYSTEMS or part.startswith("._") for part in as_path(name).parts)
 
 

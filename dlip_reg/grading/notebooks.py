@@ -57,7 +57,7 @@ class Fault(NamedTuple):
 
 
 class NotebookFormatError(DlipRegError, ValueError):
-    """Bytes that are no notebook."""
+    """Bytes that are not a notebook."""
 
 
 def cells_of(data: bytes) -> list[str]:
@@ -65,7 +65,7 @@ def cells_of(data: bytes) -> list[str]:
     try:
         notebook = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError):
-        raise NotebookFormatError("The file is no JSON.") from None
+        raise NotebookFormatError("The file is not JSON.") from None
     cells = notebook.get("cells") if isinstance(notebook, dict) else None
     if not isinstance(cells, list):
         raise NotebookFormatError("The file has no cells (a notebook of format 4 has).")

@@ -18,7 +18,7 @@ _TEXT = 8_000  # bytes
 def start(
     module: str, environment: Mapping[str, str], output: IO[bytes], folder: Path | None = None
 ) -> tuple[subprocess.Popen[bytes], Channel]:
-    """Run `python -m module` in `folder` with nothing of this process but a channel to it.
+    """Run `python -m module` in `folder`; it shares a channel with this process and nothing else.
 
     What it writes to stderr goes to the file `output`; stdin and stdout lead nowhere.
     """

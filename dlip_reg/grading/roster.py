@@ -1,4 +1,4 @@
-"""Who is in the course, by a CSV file of the course system or of one's own, and which submission is
+"""Who is in the course, by a CSV file of the course system or your own, and which submission is
 whose."""
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _BLIND = re.compile(r"(?:.+-)?((?:Participant|Teilnehmer.?in)[ \d]*)")
 _NUMBER = re.compile(r"^.+?_(\d+)_")
 _BEFORE_HEADERS = re.compile(r"((sep=.|[ \t,;]*)\r?\n)*")  # the first is Excel's
 _TEXT = re.compile(r'^(?:#+|="(.*)"$)', re.DOTALL)  # Brightspace's and Excel's mark of a text
-_STUDENT_ID = re.compile(r"[\s_(-]*(\d{5,})[\s_)-]*")  # so long that it is no version or year
+_STUDENT_ID = re.compile(r"[\s_(-]*(\d{5,})[\s_)-]*")  # so long that it is not a version or year
 _UNNAMED = re.compile(r"submission[\W\d_]*", re.IGNORECASE)  # as every student's file is called
 # Each student with whatever else identifies them.
 Roster = Mapping[str, Collection[str]]
@@ -106,7 +106,7 @@ def identified(
     columns: Sequence[str], rows: Sequence[Mapping[str, str]]
 ) -> tuple[list[str], list[tuple[dict[str, str], set[str]]]]:
     """What in a table identifies people: the columns' headers, and for each row its values by
-    header and all that its student is known by, nothing for a row that is no student's.
+    header and all that its student is known by, nothing for a row that belongs to no student.
 
     A number that course systems write into names of files is there as `_NUMBER_`: people have other
     numbers, such as a student ID, that can be the same as another's.

@@ -77,7 +77,7 @@ class Sandbox:
         self.tier = tier
 
     def _start_server(self) -> tuple[str, str]:
-        """Gives the server's tier, and why it is no stronger one."""
+        """Return the server's tier, and why it is not a stronger one."""
         setting = self._setting
         # Of this project a child sees what runs it, not what solves the assignment.
         own = [_PACKAGE / "__init__.py", *_GRADING.glob("*.py"), _GRADING / "isolation"]

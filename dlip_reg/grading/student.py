@@ -101,7 +101,7 @@ class Student:
 
         Its answer depends on nothing but what it has been asked so far, in this module unless the
         tier is weak. So it is kept for other submissions, whose tests mostly ask the same. Its time
-        is no submission's, whether it was kept or not: marks do not depend on who came before.
+        counts for no submission, kept or not, so marks do not depend on who came before.
         """
         with suspended():
             try:

@@ -38,7 +38,7 @@ _MAX_DIMENSIONS = 16
 
 
 class WireError(DlipRegError):
-    """Bytes that are no frame, or a frame that is no plain value."""
+    """Bytes that are not a frame, or a frame that is not a plain value."""
 
 
 class UnsendableError(DlipRegError, TypeError):
@@ -140,7 +140,7 @@ def decode(data: bytes) -> Any:
     try:
         whole = value(0)
     except (ValueError, OverflowError, IndexError, msgpack.UnpackException) as error:
-        raise WireError(f"The bytes are no plain value: {error}") from None
+        raise WireError(f"The bytes are not a plain value: {error}") from None
     if unpacker.tell() != len(data):
         raise WireError("Bytes follow the value.")
     return whole
@@ -205,7 +205,7 @@ class Channel:
         self._fill(_LENGTH.size, deadline)
         (size,) = _LENGTH.unpack_from(self._received)
         if size > self._max_bytes:
-            raise WireError("The bytes are no frame, or the frame is too large.")
+            raise WireError("The bytes are not a frame, or the frame is too large.")
         self._fill(_LENGTH.size + size, deadline)
         data = bytes(self._received[_LENGTH.size :])
         self._received.clear()

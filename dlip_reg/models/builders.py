@@ -7,8 +7,8 @@ LeNet-5 is LeCun, Bottou, Bengio & Haffner 1998 (section II.B), AlexNet Krizhevs
 Hinton 2012.
 
 VGG (Simonyan & Zisserman 2015): 3x3 convolutions in stages, each ended by a max pool. From 64
-pixels on, the paper's form: two hidden dense layers of 4096. Below, they have 512 units, for there
-is little to see from: at 32 pixels the last map is 1x1 (so do Liu & Deng 2015 for CIFAR-10). Pools
+pixels on, the paper's form: two hidden dense layers of 4096. Below, they have 512 units, since
+there is little to see: at 32 pixels the last map is 1x1 (so do Liu & Deng 2015 for CIFAR-10). Pools
 round up where a map's side is odd, so 28 pixels pass all five: 17 is the least, 5 for `vgg_small`.
 The paper's dropout is `dense_dropout=0.5`.
 

@@ -47,7 +47,7 @@ class FigureItem:
         slider: What the slider changes.
 
     Raises:
-        ValueError: `figure` is no Matplotlib figure.
+        ValueError: `figure` is not a Matplotlib figure.
     """
 
     name: str
@@ -150,7 +150,7 @@ def write_report(
         The path of the page.
 
     Raises:
-        FigureNameError: A figure name is used twice or is no plain file name.
+        FigureNameError: A figure name is used twice or is not a plain file name.
         OSError: The folder cannot be written; what was there stays as it was.
     """
     folder = Path(folder)

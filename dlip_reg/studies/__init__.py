@@ -4,7 +4,7 @@
     result = run_study(study, preset="quick")
     result.claims, result.figures, result.report, result.to_dataframe()
 
-See `labs/own_claim/README.md` for a claim of one's own, from copying an example to a verdict.
+See `labs/own_claim/README.md` for a claim of your own, from copying an example to a verdict.
 """
 
 from dlip_reg.studies.arm import (

@@ -91,7 +91,9 @@ def idle_arms(parts: Sequence[StudyPart]) -> str:
         for arm in part.study.arms
         if arm.name not in needed
     ]
-    return f"Not run, for no claim needs them: {', '.join(dict.fromkeys(names))}." if names else ""
+    return (
+        f"Not run, because no claim needs them: {', '.join(dict.fromkeys(names))}." if names else ""
+    )
 
 
 def announcement(parts: Sequence[StudyPart], runs: str) -> str:

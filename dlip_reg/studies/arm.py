@@ -35,7 +35,7 @@ class Tuning:
         watch: Measures added to the runs with the first tuning seed, for figures.
 
     Raises:
-        ValueError: No candidate, or what is none; a `choose` or `extend` that is no function.
+        ValueError: No candidate, or something else; a `choose` or `extend` that is not a function.
     """
 
     candidates: Sequence[RunSpec | Changes]
@@ -80,7 +80,7 @@ class Arm:
         timed: Whether it measures seconds: its runs have the machine to themselves.
 
     Raises:
-        ValueError: No name, neither a specification nor tuning, or changes that are no dict.
+        ValueError: No name, neither a specification nor tuning, or changes that are not a dict.
     """
 
     name: str

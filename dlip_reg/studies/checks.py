@@ -29,7 +29,7 @@ def require_function(name: str, function: Any, *takes: str) -> None:
 
 
 def require_texts(owner: Any, *names: str) -> None:
-    """Refuse attributes that are no texts."""
+    """Refuse attributes that are not texts."""
     for name in names:
         if not isinstance(getattr(owner, name), str):
             raise ValueError(f"{name} must be a text, not {short(getattr(owner, name))}.")

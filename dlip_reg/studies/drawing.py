@@ -29,7 +29,7 @@ def paragraphs(function: Callable[..., Any], **values: Any) -> list[str]:
     of a mapping or a list, the names or items joined by commas, or by semicolons where one has a
     comma. A value may have paragraphs, too.
     """
-    # What is no function, such as a partial one, has the docstring of its class.
+    # What is not a function, such as a partial one, has the docstring of its class.
     text = inspect.getdoc(function) if isinstance(function, FunctionType) else ""
     known = {**getattr(function, "__globals__", {}), **values}
     texts = (filled(paragraph, known) for paragraph in (text or "").split("\n\n"))

@@ -67,7 +67,7 @@ def _modules(function: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[str, 
     if callable(function) and not _is_among(function, above):
         if not isinstance(function, functools.partial):
             name = getattr(function, "__module__", None) or "builtins"
-            # A file that was run by its path is no module that can be looked up.
+            # A file that was run by its path is not a module that can be looked up.
             held = vars(sys.modules[name]) if name in sys.modules else function.__globals__
             yield name, held
         for value in _held(function):

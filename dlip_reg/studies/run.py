@@ -63,8 +63,8 @@ def run_study(
         claims: Names of the claims to measure (default: all). The error is shared by all of the
             study's claims all the same.
         model: A builder's name, "package.module:function", or a function that builds a model.
-        dataset: The name of a data set, or "folder:PATH" for one's own images.
-        size: The side in pixels to which one's own images are resized (default: 28).
+        dataset: The name of a data set, or "folder:PATH" for your own images.
+        size: The side in pixels to which your own images are resized (default: 28).
         data_dir: Where full data sets lie as NAME.npz.
         replicate: Whether to repeat the study on further settings, each a data set and a model,
             and to report where its claims hold; True for those of `replication.default_settings`.

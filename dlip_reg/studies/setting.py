@@ -25,7 +25,7 @@ class Preset:
 
     Raises:
         ValueError: A number of seeds at which no verdict is given, no tuning seed, or a time that
-            is no positive number.
+            is not a positive number.
     """
 
     seeds: int = LOOKS[-1]

@@ -88,7 +88,7 @@ def recorders(spec: RunSpec, dataset: Dataset, model: keras.Model) -> dict[str, 
 
 def parts(recorders: dict[str, Any], keras_loss: list[float]) -> dict[str, Any]:
     """What the recorders leave in the record; `keras_loss` is what `fit` reported."""
-    # Without the seconds, for a record holds what repeats.
+    # Without the seconds, since a record holds what repeats.
     found: dict[str, Any] = {
         name: [
             {n: v for n, v in row.items() if not n.endswith("_seconds")} for row in recorder.rows

@@ -129,7 +129,7 @@ class CompiledTemplate:
         clone_class = _DROPOUTS[type(layer)] if "rate" in variables else type(layer)
         clone = clone_class.from_config(layer.get_config())
         if "rate" in variables:
-            # Through vars(), for Keras would make an attribute that is set a weight of the layer.
+            # Through vars(): Keras would make an attribute that is set a weight of the layer.
             vars(clone)["variable_rate"] = variables["rate"]
         if "l1" in variables:
             clone.kernel_regularizer = _VariableL1L2(variables["l1"], variables["l2"])

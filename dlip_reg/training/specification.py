@@ -351,7 +351,7 @@ class InterpolationSpec(DerivedSpec):
     """Two runs whose trained nets are compared: `first` at a = 0, `second` at a = 1.
 
     With `surfaces` the loss over a plane about either net is measured, too. ValueError for runs
-    whose nets have not the same weights or see other data.
+    whose networks do not have the same weights or see other data.
     """
 
     kind: ClassVar[str] = "interpolation"

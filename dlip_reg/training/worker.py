@@ -51,7 +51,7 @@ def kernel_kinds(spec: RunSpec, data_dir: str | None = None) -> set[str]:
     """Return the kinds of kernels ("conv", "dense") in the model of `spec`, built on its data.
 
     Raises:
-        ValueError: The model cannot be built or does not fit the data, or the data set has not what
+        ValueError: The model cannot be built or does not fit the data, or the data set lacks what
             `spec` asks for.
     """
     with one_at_a_time:

@@ -171,8 +171,8 @@ def _check_fit(model: keras.Model, x: Any, y: Any, size: int) -> None:
         counted = labels[labels != getattr(loss, "ignore_class", None)]
         if counted.size and (counted.min() < 0 or counted.max() > last):
             raise ValueError(
-                f"The labels must be from 0 to {last}, for the model has {last + 1} outputs, not "
-                f"{counted.min()} to {counted.max()}."
+                f"The labels must be from 0 to {last}, because the model has {last + 1} outputs, "
+                f"not {counted.min()} to {counted.max()}."
             )
     from_logits = bool(getattr(loss, "from_logits", False))
     are_logits = bool((ends < 0).any() or (ends > 1).any())

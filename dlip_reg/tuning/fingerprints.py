@@ -116,7 +116,7 @@ def _content(value: Any) -> Iterator[Any]:
 
 
 def _reduced(value: Any) -> list[Any]:
-    """What pickle would hold of an object; nothing of one that it refuses, such as a lock."""
+    """What pickle would hold of an object; nothing if pickle refuses it, as it does a lock."""
     with contextlib.suppress(Exception):
         reduce: Any = copyreg.dispatch_table.get(type(value))
         reduced = reduce(value) if reduce else value.__reduce_ex__(4)

@@ -169,7 +169,7 @@ def _fold(x: Any, y: Any, seed: int, fold: int, folds: int) -> tuple[np.ndarray,
 
 
 def _classes(y: Any) -> np.ndarray | None:
-    """Return the class of each example; None where the targets are no classes."""
+    """Return the class of each example; None where the targets are not classes."""
     from sklearn.utils.multiclass import type_of_target
 
     if y is None or keras.tree.is_nested(y):

@@ -185,7 +185,7 @@ def on_a_copy(
 
 
 def require_trainable(model: Any, hypermodel: keras_tuner.HyperModel) -> None:
-    """Raise a ValueError for what is no model, or a model that `fit` needs compiled and is not."""
+    """Raise a ValueError for anything but a model, and for one that `fit` needs compiled."""
     _require_model("The hypermodel", model)
     if not model.compiled and has_plain_fit(hypermodel):
         raise ValueError("The hypermodel must return a compiled model: call model.compile in it.")

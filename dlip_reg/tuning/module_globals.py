@@ -77,7 +77,7 @@ def settings_of_modules(
 def set_in_modules(settings: Settings, keeps_dicts: bool = False) -> None:
     """Set in modules of this process what differs from these settings.
 
-    With `keeps_dicts` a dict gets its entries back, for the program may have imported it by name.
+    With `keeps_dicts` a dict gets its entries back, since the program may have imported it by name.
     """
     for (module, name), (state, part) in settings.items():
         with contextlib.suppress(Exception):  # whoever needs what cannot be loaded says so
@@ -98,7 +98,7 @@ def set_in_modules(settings: Settings, keeps_dicts: bool = False) -> None:
 
 
 def _read_in_modules(values: list[Any]) -> dict[tuple[str, str], Any]:
-    """(module, name) -> each of these globals that is no code; no module for a custom object.
+    """(module, name) -> each of these globals that is not code; no module for a custom object.
 
     So are the attributes of the user's classes, by names such as "Config.rate".
     """

@@ -56,7 +56,7 @@ def parts_of(objective: keras_tuner.Objective) -> list[keras_tuner.Objective]:
 
 
 def require_measured(objective: keras_tuner.Objective, logs: Mapping[str, Any]) -> None:
-    """Raise an error if the objective is not among what was measured, or is no one number.
+    """Raise an error if the objective is not among what was measured, or is not one number.
 
     Raises:
         FatalValueError: So it will be in all trials.

@@ -84,7 +84,7 @@ def copied(value: Any) -> Any:
 def anew(value: Any) -> Any:
     """Return a copy that begins anew, such as a dataset that shuffles; `value` if there is none.
 
-    What it refers to in modules is no part of a copy, and neither are classes.
+    What it refers to in modules is not part of a copy, nor are classes.
     """
     with contextlib.suppress(Exception):  # of many kinds
         if isinstance(value, tf.data.Dataset):

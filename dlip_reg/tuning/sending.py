@@ -91,7 +91,7 @@ class Job:
         """
         pickled, data, settings = _unpickled(self)
         keras.utils.set_random_seed(seed)
-        set_in_modules(settings)  # again, for an earlier execution may have changed them
+        set_in_modules(settings)  # again, since an earlier execution may have changed them
         return {"data": data, **{name: cloudpickle.loads(part) for name, part in pickled.items()}}
 
 

@@ -52,7 +52,7 @@ _NOT_CALLED = (
     *("on_trial_begin", "on_trial_end", "on_search_begin", "on_search_end"),
 )
 _LONGEST_NAME = 255  # bytes of a folder's name, on most file systems
-_DIVERGED = "the run diverged: its loss, its weights or the objective are no finite numbers"
+_DIVERGED = "the run diverged: its loss, its weights or the objective are not finite"
 # The first would give an execution the weights of another one, the second one holds threads.
 _NOT_COPIED = {"BackupAndRestore", "OrbaxCheckpoint"}
 _logger = logging.getLogger(__name__)
@@ -152,7 +152,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             require_whole("workers", workers)
         check_objective(oracle.objective, isinstance(hypermodel, RegularizationHyperModel))
         self.hypermodel, self._code = hypermodel, fingerprint(hypermodel)
-        # Apart from it, for a call of its own may set attributes of a hypermodel.
+        # Apart from it, since a call of its own may set attributes of a hypermodel.
         self._functions = functions_in([hypermodel])
         self._functions_code = fingerprint(self._functions)
         self.executions_per_trial = require_whole("executions_per_trial", executions_per_trial)
@@ -205,7 +205,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             )
 
     def _on_a_copy(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """`on_a_copy`; what a build itself changes, such as a cache, is no change of it."""
+        """`on_a_copy`; what a build itself changes, such as a cache, does not count as a change."""
         try:
             return on_a_copy(function, self.hypermodel, *arguments, **options)
         finally:
@@ -307,8 +307,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         kinds = {kind.__name__ for callback in copied for kind in type(callback).__mro__}
         if refused := kinds & _NOT_COPIED:
             raise ValueError(
-                f"{min(refused)} cannot be copied to each execution: leave it out, for the search "
-                "resumes from its own folder, or use ModelCheckpoint."
+                f"{min(refused)} cannot be copied to each execution: leave it out, since the "
+                "search resumes from its own folder, or use ModelCheckpoint."
             )
         data = {"x": x, "y": y, **arguments}
         if isinstance(data["x"], DataSpec):
@@ -447,7 +447,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         scores = oracles.scores_of(self.oracle, trial)
         best = np.argmax(scores) if self.oracle.objective.direction == "max" else np.argmin(scores)
         record = self._trials.executions.load_with_state(trial.trial_id, int(best))
-        # With the seed of the execution, for the hypermodel may draw numbers that are no weights.
+        # With the seed of the execution, since the hypermodel may draw numbers other than weights.
         model = self._on_a_copy(build, trial.hyperparameters.copy(), record.seed)
         # A module of the hypermodel's, of which there is no copy, may hold layers, too.
         others = {id(v) for other in self._loaded for v in other.weights}

@@ -1,4 +1,4 @@
-"""A claim of one's own, with tuning: augmentation beats dropout.
+"""A claim of your own, with tuning: augmentation beats dropout.
 
 python labs/own_claim/augmentation.py --preset quick
 """

@@ -1,4 +1,4 @@
-"""A claim of one's own: label smoothing reduces overfitting.
+"""A claim of your own: label smoothing reduces overfitting.
 
 python labs/own_claim/label_smoothing.py --preset quick
 """

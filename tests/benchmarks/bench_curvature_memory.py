@@ -4,7 +4,7 @@ python tests/benchmarks/bench_curvature_memory.py [--calls 200]
 python tests/benchmarks/bench_curvature_memory.py --resnet50
 
 Each number comes from a process of its own; a peak is that of the resident set above what it was
-with the data loaded and the model built. Linux only, for it reads /proc. With --resnet50 it is
+with the data loaded and the model built. Linux only, since it reads /proc. With --resnet50 it is
 one measurement of lambda_max of ResNet50 with random weights on 32 images of 64x64.
 """
 

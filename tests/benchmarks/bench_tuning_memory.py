@@ -3,7 +3,7 @@
 python tests/benchmarks/bench_tuning_memory.py [--trials 200] [--stock-trials 30] [--not-reusable]
 
 Trials of one epoch on 200 images; with --not-reusable of a model that is traced for each of them.
-Linux only, for it reads /proc.
+Linux only, since it reads /proc.
 """
 
 import contextlib

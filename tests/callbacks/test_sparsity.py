@@ -162,7 +162,7 @@ def test_activations_by_hand():
     rows = activation_statistics(model, np.array([[2, 1], [-2, 3]], "float32"))
     # dense1: 2 0 1 .0012 and 0 2 3 0. RMS 1.5, so .0012 < .0015 is near zero as are the zeros.
     # dense2: 2 -1 and 2 -3, which moving mean 0 and variance 1 leave alone; relu: 2 0 and 2 0.
-    # Unit 2 of dense2 is dead. The alive one alone has no sparseness, for it needs two values.
+    # Unit 2 of dense2 is dead. The alive one alone has no sparseness, since that needs two values.
     first, second = 2 - 3.0012 / np.sqrt(5 + 144e-8), 2 - 5 / np.sqrt(13)
     sparseness = (first + second) / 2  # sqrt(4) = 2
     expected = [
@@ -254,7 +254,7 @@ def test_activations_of_nested_and_of_subclassed_models():
     for model in (subclassed, nested):
         rows = activation_statistics(model, x)
         assert [(row["layer"], row["stage"]) for row in rows] == [("inner_relu", "inner")]
-        # The layers are as they were: nothing of the measurement stays on them.
+        # The layers are as they were before the measurement.
         assert all("call" not in vars(layer) for layer in model._flatten_layers())
 
 

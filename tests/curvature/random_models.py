@@ -13,7 +13,7 @@ TOKENS = np.array([[1, 4, 2, 0], [3, 0, 0, 0], [2, 2, 1, 4]] * 4)  # 0 is masked
 
 
 def randomised(model, seed=1, spread=0.3):
-    """Random weights and statistics, for new biases are zeros and new scales are ones."""
+    """Random weights and statistics, since new biases are zeros and new scales are ones."""
     rng = np.random.default_rng(seed)
     for variable in model.weights:
         if "seed" not in variable.path:

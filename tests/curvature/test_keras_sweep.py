@@ -1,7 +1,7 @@
 """Keras' own layers, activations and losses, and whole models: lambda_max is right or refused.
 
 The reference is the dense Hessian of a float64 copy of the model, by central differences of its
-gradients from a plain tape: nothing of the package takes part in it. Run with `-m slow`.
+gradients from a plain tape: the package takes no part in it. Run with `-m slow`.
 """
 
 from contextlib import contextmanager

@@ -66,7 +66,7 @@ def test_keskar_makes_at_most_ten_iterations_of_lbfgsb_and_gives_its_status():
 
 
 def test_keskar_best_is_the_best_of_the_points_seen():
-    # Up and down in turns, and higher to the right: the corner is no maximum.
+    # Up and down in turns, and higher to the right: the corner is not a maximum.
     wavy = Given(
         [0.0], lambda w: math.sin(4000 * w[0]) + w[0], lambda w: 4000 * np.cos(4000 * w) + 1
     )

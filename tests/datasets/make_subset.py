@@ -62,7 +62,7 @@ def make_subset(name: str, full: Path, out: Path) -> None:
     """Write the packaged subset of the full set in `full` to `out`, whole or not at all.
 
     Raises:
-        DataError: `full` is no archive of that set.
+        DataError: `full` is not an archive of that set.
     """
     subset = draw_subset(read_npz(full), SUBSETS[name])
     part = out.with_name(out.name + ".part")

@@ -1,4 +1,4 @@
-"""Folders of images of one's own: what is read, how it is converted and split, what is refused."""
+"""Folders of your own images: what is read, how it is converted and split, what is refused."""
 
 import hashlib
 import os

@@ -233,7 +233,7 @@ def test_every_truncated_or_altered_copy_is_refused_or_harmless(tmp_path):
         path.write_bytes(altered)
         os.utime(path, ns=(0, int(position)))  # a time of its own for each copy
         try:
-            # A changed time stamp in the archive is no damage; any changed number would be.
+            # A changed time stamp in the archive is not damage; any changed number would be.
             assert sources.read_npz(path).fingerprint == fingerprint
         except DataError:
             refusal(path, sources.read_npz, path)

@@ -28,7 +28,7 @@ NOTEBOOK = json.dumps(
 ).encode()
 STARTER = b"def sharpness(loss):\r\n    ...\r\n"
 KOREAN = "# 손실 함수\n"  # "loss function"
-# As Python reads it, and as an editor wrote it that knows nothing of what the first line says.
+# As Python reads it, and as an editor wrote it that ignores the first line.
 SWORN = f"# -*- coding: utf-8 -*-\n{KOREAN}{SOURCE.decode()}"
 CP949 = SWORN.replace("utf-8", "cp949")
 
@@ -84,13 +84,13 @@ CANVAS = {
     "word": ({"lab.docx": b"PK"}, "is neither a folder nor one of"),
     "empty": ({"submission.py": b""}, "has no code in it"),
     "checkpoint": ({"h.zip": zipped(CHECKPOINT)}, NOTEBOOK),
-    "merged": ({"lab.ipynb": b"<<<<<<< HEAD\n{}"}, "The file is no JSON"),
+    "merged": ({"lab.ipynb": b"<<<<<<< HEAD\n{}"}, "The file is not JSON"),
     "old": ({"lab.ipynb": b'{"nbformat": 3, "worksheets": []}'}, "no cells"),
     "text": ({"h.zip": zipped({"submission.py.txt": SOURCE})}, "but submission.py.txt"),
     "compiled": ({"h.zip": zipped({"submission.pyc": b"x"})}, "but submission.pyc"),
-    "rich": ({"submission.py": b"{\\rtf1 def"}, "is no Python but formatted text"),
-    "renamed": ({"lab.py": NOTEBOOK}, "is no Python but a notebook"),
-    "page": ({"lab.py": b"\n<!DOCTYPE html><html>"}, "is no Python but a web page"),
+    "rich": ({"submission.py": b"{\\rtf1 def"}, "is not Python but formatted text"),
+    "renamed": ({"lab.py": NOTEBOOK}, "is not Python but a notebook"),
+    "page": ({"lab.py": b"\n<!DOCTYPE html><html>"}, "is not Python but a web page"),
     "beside": ({"lab.py": SOURCE, "submission.py": STARTER}, SOURCE),
     "shouted": ({"submission.py": SOURCE, "HELP.PY": b""}, SOURCE),
     "long": ({"h.zip": zipped({f"{'과제' * 25}.py": SOURCE})}, SOURCE),
@@ -445,7 +445,7 @@ GRADED = {
         0,
         "may not import callbacks.landscape",
     ),
-    "notebook": ({"submission.py": cells(WHOLE)}, None, "is no Python but a notebook"),
+    "notebook": ({"submission.py": cells(WHOLE)}, None, "is not Python but a notebook"),
     "unpacked": ({"__pycache__/submission.cpython-311.pyc": "x"}, None, "but __pycache__"),
     "two": ({"a.py": WHOLE, "b.py": "x = 1"}, None, "Proposed: keep 'a.py' alone"),
 }

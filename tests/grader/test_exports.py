@@ -162,7 +162,7 @@ def test_canvas_import(canvas, assignment):
     assert filled.text.splitlines()[0] == "Student,ID,SIS User ID,SIS Login ID,Section,Lab (77)"
     scores = {row["Student"]: row["Lab (77)"] for row in rows_of(filled.text)}
     assert scores == {"Ng, Ann": "4", "Li, Bob": "0.5"}
-    assert (filled.unplaced, filled.max_score) == ((), None)  # a grade is no maximum
+    assert (filled.unplaced, filled.max_score) == ((), None)  # a grade is not a maximum
 
 
 def test_canvas_has_no_score_for_who_has_the_id_of_anothers_login(canvas):
@@ -284,7 +284,7 @@ def test_moodle_grades_never_go_where_something_else_stands(tmp_path):
     [
         (canvas_csv, "Student,ID\nann,1\n", "has no column 'SIS Login ID'"),
         (canvas_csv, "Student,ID,SIS Login ID,Section\n", "has no assignment column, whose header"),
-        (moodle_csv, "a,b\n1,2\n", "is no grading worksheet of Moodle's"),
+        (moodle_csv, "a,b\n1,2\n", "is not a grading worksheet of Moodle"),
     ],
 )
 def test_wrong_tables_are_one_sentence(tmp_path, make, text, expected):

@@ -73,7 +73,7 @@ GRADE = ["grade", "SUBMISSIONS", "--out", "OUT", "--tests", "TESTS"]
             "names no student in a column such as 'student', 'SIS Login ID' or 'Full name'; its "
             "columns are 'colour'.",
         ),
-        ([*GRADE, "--moodle", "BAD"], "is no grading worksheet"),
+        ([*GRADE, "--moodle", "BAD"], "is not a grading worksheet"),
         (
             [*GRADE, "--canvas", "CANVAS"],
             "has 2 assignment columns: --canvas-assignment names one of 'Old (1)', 'Lab (77)'.",
@@ -186,7 +186,7 @@ def test_options_reach_the_grader_and_what_it_writes(tmp_path, monkeypatch):
 
 @pytest.mark.thorough
 def test_one_submission_is_graded_by_the_command(tmp_path):
-    """With the real probes and the tiny tests' own form: nothing of the submission is asked."""
+    """With the real probes and the tiny tests' own form: the submission is not asked."""
     test = "import pytest\n@pytest.mark.points(2)\ndef test_one(student):\n    assert student\n"
     tests = write_tests(tmp_path / "tests", test)
     (tmp_path / "submissions").mkdir()

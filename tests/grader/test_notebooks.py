@@ -124,7 +124,7 @@ def test_cells_with_magics_that_jupyter_or_colab_exported(tmp_path, exported, ma
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b"[" * 100_000, b'{"cells": 1}'])
 def test_what_is_no_notebook_needs_staff(tmp_path, data):
     (tmp_path / "ann.ipynb").write_bytes(data)
-    with pytest.raises(SubmissionError, match=r"The file (is no JSON|has no cells)"):
+    with pytest.raises(SubmissionError, match=r"The file (is not JSON|has no cells)"):
         read_submission(tmp_path / "ann.ipynb")
 
 

@@ -19,7 +19,7 @@ from warm_processes import run_script, start_script
 
 LABS_FOLDER = Path(__file__).parents[2] / "labs"
 TINY_LAB = Path(__file__).with_name("tiny_lab.py")
-PATIENCE = 300  # seconds; a busy machine is no failure
+PATIENCE = 300  # seconds; a busy machine is not a failure
 # Runs a script as `python SCRIPT ARGUMENTS` does, for each of several lists of arguments in turn.
 ANSWERS = """
 import contextlib, io, json, runpy, sys

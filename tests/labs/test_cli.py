@@ -67,7 +67,7 @@ def test_another_configuration_needs_a_fresh_start(toy, tmp_path):
     arguments = ("toy", *asked, "--out", out)
     line = assert_one_sentence(run_toy(*arguments), 2)
     assert "mlp" in line and "lenet5" in line and "--fresh" in line
-    # What cannot be measured at all is no reason to throw anything away.
+    # What cannot be measured at all is not a reason to throw anything away.
     write_mnist(tmp_path)
     few_images = ("--dataset", "mnist", "--data-dir", tmp_path, "--fresh")
     line = assert_one_sentence(run_toy(*arguments, *few_images), 2)

@@ -1,4 +1,4 @@
-"""Claims of one's own: the examples, and each code block of their guide."""
+"""Claims of your own: the examples, and each code block of their guide."""
 
 import ast
 import importlib.util

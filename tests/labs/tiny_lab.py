@@ -32,7 +32,7 @@ def die(spec, data_dir=None):
 
 
 def run_on_nothing(spec, data_dir=None):
-    """One half of the runs fails, and the other diverges, for its images are NaN."""
+    """One half of the runs fails, and the other diverges, since its images are NaN."""
     if zlib.crc32(repr(spec).encode()) % 2:
         run_in_vain(spec)
     worker.load = lambda *arguments: replace(data, x_train=data.x_train * math.nan)

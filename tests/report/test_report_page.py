@@ -31,7 +31,7 @@ EMPTY = {"data": [], "layout": {}, "legend": []}
 
 
 def small_report(folder, name="gaps", **changes):
-    """A report of one figure; its pictures are blank, for drawing takes most time."""
+    """A report of one figure; its pictures are blank, since drawing takes most time."""
     item = FigureItem(name, figures.method_accuracy({"none": [0.1, 0.2, 0.3]}), "Bars.", "Gaps.")
     parts = {
         "title": "Title",
@@ -45,7 +45,7 @@ def small_report(folder, name="gaps", **changes):
 
 
 class Page(HTMLParser):
-    """Tags with their attributes, ids, and the text that is no markup."""
+    """Tags with their attributes, ids, and the text that is not markup."""
 
     def __init__(self, source):
         super().__init__()

@@ -99,7 +99,7 @@ FEW = [*SLIGHT[:2], *NOTHING[2:]]
         (20, AGAINST, "negative", NOISE, "contradicted", True),
         # but a measurement that is biased against the claim contradicts nothing,
         (20, AGAINST, "negative", AGAINST, "not measurable", False),
-        # and a control without values, or with those of fewer than half the seeds, is no control.
+        # and a control without values, or with those of fewer than half the seeds, does not count.
         (20, CLEAR, "negative", NOTHING, "not measurable", False),
         (20, CLEAR, "negative", FEW, "not measurable", False),
         (20, CLEAR, "positive", NOTHING, "not measurable", True),

@@ -235,7 +235,7 @@ def test_an_arm_that_is_only_used_or_shown_is_announced_for_no_look(machine, tmp
     claim = make_claim("slow", shown=("clear",))
     _, lines = run_quietly(make_study(claim, arms=arms), tmp_path)
     assert "15 runs to the first look" in lines[0] and "at most about 45 at 20 seeds" in lines[0]
-    assert lines[1] == "Not run, for no claim needs them: noisy."
+    assert lines[1] == "Not run, because no claim needs them: noisy."
     assert machine.seeds(CLEAR) == list(range(5))
     assert max(machine.seeds(LARGE)) >= TUNING_SEEDS_FROM > NOISY
     assert len(machine.seeds(LARGE)) == 2
@@ -354,7 +354,7 @@ def test_studies_of_a_group_share_runs_and_keep_an_error_of_their_own(machine, t
     second = make_study(CLAIMS[1], make_claim("noisy", id="noisy-again"), name="second")
     group = StudyGroup(name="both", title="", lead="", description="", studies=[first, second])
     result, lines = run_quietly(group, tmp_path, seeds=10)
-    assert lines[1] == "Not run, for no claim needs them: tuned."
+    assert lines[1] == "Not run, because no claim needs them: tuned."
     assert [claim.level for claim in result.claims] == [1 - 0.01, 1 - 0.015 / 2, 1 - 0.015 / 2]
     assert machine.reports == [(look, ["noisy-better", "noisy-again"]) for look in (5, 10)]
     assert machine.seeds(NONE) == list(range(10)) and machine.seeds(CLEAR) == list(range(5))

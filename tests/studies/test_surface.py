@@ -116,7 +116,7 @@ def test_a_diverged_trial_counts_as_the_worst_there_was():
 
 @pytest.mark.parametrize("choose", [separately, together])
 def test_too_few_different_strengths_choose_nothing(choose):
-    # Six trials of the diagonal are no surface over pairs, nor are four of two strengths a curve.
+    # Six trials on the diagonal make no surface over pairs, and four of two strengths no curve.
     diagonal = TIED if choose is separately else TIED[:2]
     trials = trials_of(diagonal, recorded)
     assert choose(trials) is None

@@ -474,7 +474,7 @@ F1_IS_MISSING = r"val_f1 is not among .* accuracy, loss, val_accuracy"
         (one_of(shape=(8, 5), loss=FROM_LOGITS), TRAIN, ALONE, r"shape \(8, 5\), not \(8, 4\)"),
         (one_of(shape=(28, 28, 1)), (DataSpec("fashion_mnist_subset", grey=True),), ALONE,
          r"\(28, 28, 3\)"),
-        (one_of(units=1, **SOFTMAX), FEW, ALONE, "from 0 to 0, for the model has 1 outputs"),
+        (one_of(units=1, **SOFTMAX), FEW, ALONE, "from 0 to 0, because the model has 1 outputs"),
         (one_of(units=2, **SOFTMAX), FEW, ALONE, "from 0 to 1, .* not 0 to 2"),
         (one_of(**SOFTMAX), (FEW[0], FEW[1] + 1), ALONE, "from 0 to 2, .* not 1 to 3"),
         (one_of(**SOFTMAX), (FEW[0], FEW[1] - 1), ALONE, "from 0 to 2, .* not -1 to 1"),

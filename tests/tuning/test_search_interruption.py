@@ -32,7 +32,7 @@ def search(path, workers, kind, seconds, options):
 
 @pytest.fixture(scope="module")
 def session():
-    """Starts a session in a process that has TensorFlow imported already, for it takes seconds."""
+    """Starts a session in a process that has TensorFlow imported, since that takes seconds."""
     if not HAS_SERVERS:
         pytest.skip("needs a fork server")
     context = warm_context()

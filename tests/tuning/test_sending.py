@@ -142,7 +142,7 @@ def test_copies_of_metrics_have_their_arguments_and_numbers_of_their_own(copy):
 
 
 def test_a_copy_leaves_a_class_of_a_script_as_it_is():
-    class OfAScript(Held):  # pickled by value, for nobody can import it
+    class OfAScript(Held):  # pickled by value, since nobody can import it
         def method(self):
             return self
 

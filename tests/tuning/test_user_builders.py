@@ -173,7 +173,7 @@ def excluding(model):
     "change",
     [
         lambda model: setattr(model.layers[1].bias, "trainable", False),
-        # Neither is attached to a weight, for these are there already.
+        # Neither is attached to a weight, since these are there already.
         lambda model: setattr(model.layers[1], "kernel_regularizer", keras.regularizers.L2(0.1)),
         lambda model: setattr(model.layers[1], "bias_constraint", keras.constraints.MaxNorm(0.1)),
         lambda model: setattr(model, "compute_loss", lambda **options: 0.0),

@@ -134,8 +134,8 @@ def moodle_csv(worksheet: Path, marks: Sequence[Marks], roster: Roster | None = 
     grade = next((name for name in columns if name.strip().casefold() in _MOODLE_GRADES), "")
     if not grade and len(columns) < WORKSHEET_COLUMNS:
         raise GradingError(
-            f"{worksheet} is no grading worksheet of Moodle's: it has neither a column 'Grade' nor "
-            "as many as one in another language."
+            f"{worksheet} is not a grading worksheet of Moodle: it has neither a column 'Grade' "
+            "nor as many as one in another language."
         )
     if not grade:
         grade = columns[4]

@@ -124,7 +124,7 @@ class Isolation:
         """Isolate this process from all but `scratch` for good; it must have one thread."""
         drop_capabilities()
         # Libraries read these, and the rest of /proc/self shows what other processes do, such as
-        # which pages they share; held open, for a rule ends with an entry let go.
+        # which pages they share; held open, since a rule ends with an entry let go.
         for entry in _OWN_ENTRIES:
             os.open(entry, os.O_PATH)
         try:

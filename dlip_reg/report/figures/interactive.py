@@ -39,7 +39,7 @@ _SYMBOLS = {
     "P": "cross", "X": "x", "*": "star", "p": "pentagon", "x": "x-thin", "|": "line-ns",
     "<": "triangle-left", ">": "triangle-right", ".": "circle",
 }  # fmt: skip
-_CORNERS = {5: "square"}  # vertices of a scattered mark -> its symbol, where it is no circle
+_CORNERS = {5: "square"}  # vertices of a scattered mark -> its symbol, where it is not a circle
 
 
 @style()
@@ -53,7 +53,7 @@ def describe(figure: MatplotlibFigure) -> dict[str, Any]:
         "data" (traces), "layout" and "legend" (entries with label, colour, symbol, dashes). The
         "meta" of a trace has "series", the legend entries that it goes with; "seeds", the place of
         its seed, or of that of each mark, if it belongs to single seeds; and "hidden", true if it
-        is no part of the static figure.
+        is not part of the static figure.
     """
     figure.draw_without_rendering()
     handles: list[Any] = [h for legend in figure.legends for h in legend.legend_handles]
@@ -141,7 +141,7 @@ def _line(line: Line2D, axes: Axes) -> dict[str, Any]:
 
 
 def _scatter(artist: Any, axes: Axes, x: Any, y: Any) -> dict[str, Any]:
-    """What every trace has that is no surface."""
+    """What every trace but a surface has."""
     return {
         "type": "scatter",
         "x": _rounded(x, _unit(axes.xaxis)),

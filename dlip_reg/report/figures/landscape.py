@@ -132,8 +132,8 @@ def landscape_bands(curves: Mapping[str, Sequence[Curve]]) -> Figure:
     """Santurkar's three measures through training, methods overlaid (Santurkar 2018, figure 4).
 
     Above, the loss and the gradient's change along the gradient from lowest to highest, means over
-    seeds on linear axes, for the width of a band is a difference; below, the widths themselves and
-    effective beta, geometric means with intervals.
+    seeds on linear axes, since the width of a band is a difference; below, the widths themselves
+    and effective beta, geometric means with intervals.
 
     Args:
         curves: Method -> one curve per seed with "step", "loss_low", "loss_high", "loss_range"

@@ -123,9 +123,9 @@ def score_against_strength(
 ) -> Figure:
     """One panel for each strength that a search had: every trial's mean accuracy, with interval.
 
-    The intervals leave out what all trials of a seed have in common, for trials are compared within
-    seeds, and are as long for every trial of a search: the scatter is pooled (Loftus and Masson
-    1994).
+    The intervals leave out what all trials of a seed have in common, since trials are compared
+    within seeds, and are as long for every trial of a search: the scatter is pooled (Loftus and
+    Masson 1994).
 
     Args:
         trials: Search -> its trials as in `response_surface`, all with the same seeds.

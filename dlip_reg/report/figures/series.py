@@ -358,7 +358,7 @@ def draw_rows(
                 )
                 kit.attach(mark, intervals=[(axes.xaxis, seen.low, seen.high)])
             if seeds:
-                # Each at a height of its own below the mark, for seeds may have the same value.
+                # Each at a height of its own below the mark, since seeds may have the same value.
                 room = 1 / len(by_series)
                 heights = np.linspace(at + 0.16 * room, at + 0.36 * room, len(seen.values))
                 draw_seeds(axes, seen.values, heights.tolist(), seen.seeds, look.colour, name)

@@ -36,7 +36,7 @@ def loss_curves(curves: Curves, baseline: str, held_out: str = "validation") -> 
         held_out: What the legend calls the second loss: "validation" or "test".
 
     Raises:
-        ValueError: `baseline` is no method.
+        ValueError: `baseline` is not a method.
     """
     if baseline not in curves:
         raise ValueError(f"The baseline {baseline!r} is none of {', '.join(curves)}.")

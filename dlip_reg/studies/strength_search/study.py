@@ -110,8 +110,8 @@ def run_strength_searches(
         racing: Whether to stop trials that will not become the best one.
         retry_failed: Whether to rerun trials that failed in an earlier session.
         model: A builder's name, "package.module:function", or a function that builds a model.
-        dataset: The name of a data set, or "folder:PATH" for one's own images.
-        size: The side in pixels to which one's own images are resized (default: 28).
+        dataset: The name of a data set, or "folder:PATH" for your own images.
+        size: The side in pixels to which your own images are resized (default: 28).
         out: The output folder (default: runs/lab_tuning, followed by the preset, model and data set
             that are named).
         data_dir, workers, scheduler, fresh: As in `dlip_reg.studies.run_study`.

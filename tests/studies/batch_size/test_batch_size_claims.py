@@ -320,7 +320,7 @@ def test_the_best_rate_is_the_vertex_of_a_parabola(vertex):
 def test_a_best_rate_at_the_end_or_of_failed_runs_is_no_extrapolation():
     assert best_rate({0.1: 1.0, 0.2: 2.0, 0.4: 3.0}) == 0.1
     assert math.isnan(best_rate({0.1: math.inf, 0.2: math.nan}))
-    # Where training breaks down is no part of the curve's shape: the cap hides how badly.
+    # Where training breaks down is not part of the curve's shape: the cap hides how badly.
     known = {0.1: 1.1, 0.2: 1.0, 0.4: 30.0}
     assert best_rate(known) == best_rate(known | {0.4: math.inf})
 
