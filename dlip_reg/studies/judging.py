@@ -184,10 +184,10 @@ def as_measurement(measured: Any) -> Measurement:
         )
     # A set has no order, and a dict would give its keys, as a DataFrame the names of its columns.
     is_list = isinstance(measured, Iterable) and not isinstance(measured, str | Mapping | Set)
-    if not is_list or getattr(measured, "ndim", 1) == 0 or hasattr(measured, "columns"):
+    if not is_list or getattr(measured, "ndim", 1) != 1 or hasattr(measured, "columns"):
         raise UsageError(
-            f"A measure gives one number for each seed, in the order of the seeds, not "
-            f"{short(measured)}."
+            "A measure gives one number for each seed, in the order of the seeds, not "
+            f"{' '.join(short(measured).split())}."
         )
     numbers = tuple(math.nan if number is None else number for number in measured)
     parts = tuple(part for part in beside if isinstance(part, Part))

@@ -283,7 +283,7 @@ class Frame(list):
 BAD_MEASURES = [
     *((gave, "A measure gives one number for each")
       for gave in (0.5, None, "0.5", np.array(0.5), dict(enumerate(CLEAR[:5])), set(CLEAR[:5]),
-                   iter([{"clear": CLEAR[:5]}, "a note"]), Frame(range(5)),
+                   iter([{"clear": CLEAR[:5]}, "a note"]), Frame(range(5)), np.ones((5, 1)),
                    Measurement(0.5), Measurement(None))),
     *((gave, "in place of numbers")
       for gave in (["0.5"] * 5, [1j] * 5, [10**400] * 5, ([None] * 5, CLEAR[:5]),
