@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib.util
 import io
 import logging
 import math
 import multiprocessing
 import multiprocessing.reduction
 import os
+import pickle
+import random
 import signal
 import sys
 import tempfile
@@ -307,7 +311,11 @@ class _DaskExecutor(Executor):
         self._executor = self._client.get_executor(pure=False)
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        return self._executor.submit(_with_setting, onednn_setting(), function, *args, **kwargs)
+        import cloudpickle  # one of Dask's libraries
+
+        # Pickled, because to unpickle it may import TensorFlow, which reads its settings then.
+        call = cloudpickle.dumps((function, args, kwargs))
+        return self._executor.submit(_with_setting, onednn_setting(), call)
 
     def has_workers(self) -> bool:
         """Whether any is connected; also if the scheduler does not say."""
@@ -321,16 +329,36 @@ class _DaskExecutor(Executor):
         self._client.close()
 
 
-def _with_setting(
-    onednn: dict[str, str], function: Callable[..., Any], /, *args: Any, **kwargs: Any
-) -> Any:
-    """Call a function on a worker of a cluster, if it uses oneDNN where the program says so."""
+def _with_setting(onednn: dict[str, str], call: bytes) -> Any:
+    """Make a pickled call on a worker of a cluster, if it uses oneDNN where the program says so."""
     if onednn_setting() != onednn:
         raise SettingError(
             f"{ONEDNN} must be the same for the workers of the cluster as for the program, "
             "because records differ by it."
         )
+    _separate_random()
+    if "tensorflow" not in sys.modules:
+        for name in UNSET:
+            os.environ.pop(name, None)
+        os.environ.update(ONE_THREAD | KERAS_BACKEND | onednn)
+    function, args, kwargs = pickle.loads(call)
     return function(*args, **kwargs)
+
+
+@functools.cache
+def _separate_random() -> None:
+    """Give Dask a module `random` of its own.
+
+    Its main thread would draw from Python's generator while a run does, as Keras does for the seeds
+    of layers, whose weights would then depend on the time.
+    """
+    spec: Any = importlib.util.find_spec("random")
+    own = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(own)
+    for name, module in [*sys.modules.items()]:
+        is_dask = name.startswith(("dask.", "distributed.", "tornado."))
+        if is_dask and getattr(module, "random", None) is random:
+            vars(module)["random"] = own
 
 
 @contextlib.contextmanager

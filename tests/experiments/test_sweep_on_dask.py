@@ -2,10 +2,15 @@
 
 import asyncio
 import contextlib
+import os
+import pickle
+import random
 import socket
+import sys
 import threading
 import time
 
+import dask.sizeof
 import pytest
 from fake_runs import FakeRun, make_record, make_specs, make_sweep, record_files
 from waiting import wait_for
@@ -107,6 +112,33 @@ def test_a_worker_without_the_program_s_setting_of_onednn_runs_nothing(address, 
     monkeypatch.setenv("DLIP_REG_ONEDNN", "1")
     with dask_workers(address) as workers, pytest.raises(SettingError, match="be the same for"):
         workers.submit(sum, (1, 2)).result()
+
+
+def test_dask_draws_no_number_from_the_generator_of_a_run(address):
+    def drawn():  # by a run, while Dask looks at its next message
+        random.seed(0)
+        dask.sizeof.sizeof([*range(20)])
+        return random.random()
+
+    with dask_workers(address) as workers:
+        assert workers.submit(drawn).result() == random.Random(0).random()
+
+
+class _Setting:
+    """Its place is taken by what the environment holds where it is unpickled."""
+
+    def __reduce__(self):
+        return os.getenv, ("TF_ENABLE_ONEDNN_OPTS",)
+
+
+@pytest.mark.parametrize("setting", ["0", "1"])
+def test_a_call_is_unpickled_with_the_program_s_setting_of_onednn(setting, monkeypatch):
+    changed = {"TF_ENABLE_ONEDNN_OPTS": "0", "DLIP_REG_ONEDNN": setting}
+    monkeypatch.setattr(os, "environ", os.environ | changed)
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)  # as where a worker has joined
+    call = pickle.dumps((str, (_Setting(),), {}))
+    expected = {"0": "None", "1": "1"}[setting]
+    assert executors._with_setting(executors.onednn_setting(), call) == expected
 
 
 @pytest.mark.thorough
