@@ -1,6 +1,15 @@
-"""Cases that the default tests leave to `.ci/run`, so that they end within minutes."""
+"""Cases that only some runs of the tests have: those of `.ci/run`, or those with a later Keras."""
+
+from importlib.metadata import version
 
 import pytest
+from packaging.version import Version
+
+
+def since_keras(first):
+    """A mark for a case that needs what Keras has had since that version."""
+    is_older = Version(version("keras")) < Version(first)
+    return pytest.mark.skipif(is_older, reason=f"needs Keras {first}")
 
 
 def thorough_after(count, cases):

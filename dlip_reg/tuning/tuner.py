@@ -83,8 +83,9 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
     The folder is `directory`/`project_name` (see `dlip_reg.tuning.folder`). The log in it is read
     when the tuner is made, and the same search resumes there by replaying it with a copy of the
     oracle. It may resume with more `max_trials` and, unless its oracle adapts to scores, another
-    number of executions. An oracle without a seed uses that of the folder. Another search is one
-    with other data, settings of Keras, or code of the hypermodel.
+    number of executions. An oracle without a seed uses that of the folder, and so does one with a
+    seed up to 10000 where the folder's is, too, which keras-tuner may have drawn. Another search is
+    one with other data, settings of Keras, or code of the hypermodel.
 
     Args:
         oracle: One of keras-tuner's (see `make_oracle`). The objectives `clean_val_loss` and

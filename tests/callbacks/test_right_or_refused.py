@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from callback_models import top_of
-from further_cases import thorough_after
+from further_cases import since_keras, thorough_after
 
 from callbacks import GradientFlow, LossCurve, Sharpness, Sparsity
 from callbacks.evaluation import clean_metrics
@@ -341,6 +341,7 @@ def test_what_layers_add_is_that_of_each_batch_and_training_is_left_alone():
     assert ends_alike(with_layer_losses, *recorders)
 
 
+@since_keras("3.14")
 def test_a_model_that_is_only_half_built_is_refused():
     # Keras cannot trace the first layer, and leaves the second one to the first call.
     x = np.repeat(X[:, None], 3, axis=1)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from callback_models import TRAIN, Counting, conv_net, least_squares, measured, same, state
+from further_cases import since_keras
 
 import callbacks.sharpness
 from callbacks import Sharpness
@@ -88,7 +89,11 @@ def by_weight():
     return keras.optimizers.MultiOptimizer(rates)
 
 
-@pytest.mark.parametrize("make", [lambda: None, by_weight], ids=["no optimizer", "several"])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: None, pytest.param(by_weight, marks=since_keras("3.15"))],
+    ids=["no optimizer", "several"],
+)
 def test_without_one_optimizer_there_is_no_learning_rate(make):
     model = least_squares(np.ones(3))
     model.compile(make(), loss="mse")

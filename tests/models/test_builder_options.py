@@ -5,6 +5,7 @@ import re
 import keras
 import numpy as np
 import pytest
+from further_cases import since_keras
 from keras import regularizers
 
 from dlip_reg import models
@@ -45,7 +46,13 @@ PENALTIES = {
 }
 
 
-@pytest.mark.parametrize("penalty", PENALTIES)
+@pytest.mark.parametrize(
+    "penalty",
+    [
+        pytest.param(name, marks=since_keras("3.15")) if name == "custom" else name
+        for name in PENALTIES
+    ],
+)
 @pytest.mark.parametrize("part", ["conv", "dense"])
 def test_penalty_is_the_definition_summed_over_the_kernels(part, penalty):
     option, definition = PENALTIES[penalty]

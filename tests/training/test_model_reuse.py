@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from further_cases import thorough_after
+from further_cases import since_keras, thorough_after
 
 from dlip_reg.models import get_builder
 from dlip_reg.training.reuse import reusable
@@ -190,7 +190,10 @@ def test_dropout_of_whole_units_keeps_its_noise_shape():
         net = small_net((None,) * 3, activation="sigmoid", noise_shape=(1, 8), rate=rate)
         dropped = masks(reusable(net, compile_graph, "noise"))
         assert (dropped == dropped[0]).all()
-    # Where all units are dropped none is divided by the rate of those that are kept.
+
+
+@since_keras("3.14")
+def test_where_all_units_are_dropped_none_is_divided_by_the_rate_of_those_that_are_kept():
     for rate in (0.5, 1.0):
         net = reusable(small_net((None,) * 3, rate=rate), compile_graph, "all")
     assert np.isfinite(fit(net, 0.1)[0]).all()

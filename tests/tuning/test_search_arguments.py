@@ -439,8 +439,8 @@ F1_IS_MISSING = r"val_f1 is not among .* accuracy, loss, val_accuracy"
         (BUILD, TRAIN, {"epochs": 2.5}, "epochs must be a whole number of 0 or more"),
         (BUILD, (batches(*TRAIN), Y[:40]), {}, "leave out y, sample_weight"),
         (BUILD, TRAIN, {"callbacks": [OwnBackup("backup")]}, "BackupAndRestore .* leave it out"),
-        (BUILD, TRAIN, {"callbacks": [object.__new__(keras.callbacks.OrbaxCheckpoint)]},
-         "OrbaxCheckpoint .* use ModelCheckpoint"),
+        *((BUILD, TRAIN, {"callbacks": [object.__new__(kind)]}, f"{name} .* use ModelCheckpoint")
+          for name, kind in vars(keras.callbacks).items() if name == "OrbaxCheckpoint"),
         (BUILD, (None,), {}, "needs data"),
         (BUILD, (DataSpec("imagenet"),), {}, "imagenet"),
         (BUILD, (iter([TRAIN]),), {}, "must be arrays"),
