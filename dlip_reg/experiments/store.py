@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import weakref
 from pathlib import Path
@@ -178,8 +179,15 @@ def read_marker(marker: Path) -> dict[str, Any]:
 
 def _difference(held: dict[str, Any], wanted: dict[str, Any]) -> str:
     held, wanted = _flat(held), _flat(wanted)
-    names = [n for n in {**held, **wanted} if held.get(n) != wanted.get(n)]
-    return ", ".join(f"{n} {held.get(n)!r} where this run has {wanted.get(n)!r}" for n in names)
+    both = {name: (held.get(name), wanted.get(name)) for name in {**held, **wanted}}
+    return ", ".join(
+        # Hashes say no more than that.
+        f"{name} differs"
+        if all(re.fullmatch("[0-9a-f]{8,}", str(value)) for value in values)
+        else "{} {!r} where this run has {!r}".format(name, *values)
+        for name, values in both.items()
+        if values[0] != values[1]
+    )
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

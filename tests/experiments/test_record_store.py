@@ -132,6 +132,14 @@ def test_another_configurations_folder_is_left_alone(lab, marker):
     assert tree(lab) == before
 
 
+def test_hashes_are_not_shown(tmp_path):
+    folder = RunFolder(tmp_path / "out", CONFIGURATION | {"code": "0123abcd"})
+    folder.open()
+    folder.release()
+    with pytest.raises(OutputDirConflictError, match=r"another configuration \(code differs\); "):
+        RunFolder(tmp_path / "out", CONFIGURATION | {"code": "4567abcd"})
+
+
 def test_fresh_empties_a_labs_folder_and_nothing_beyond(lab, tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
