@@ -168,6 +168,7 @@ def test_with_rho_0_training_and_what_is_measured_are_what_they_are_without(name
     assert all(map(np.array_equal, ends[0][1], ends[1][1]))
 
 
+@pytest.mark.thorough
 def test_it_fits_with_sample_weights_datasets_and_callbacks():
     model = net()
     sam = SAM(model)
@@ -245,6 +246,7 @@ def test_under_a_strategy_of_two_replicas(tmp_path):
     assert run.returncode == 0, run.stderr
 
 
+@pytest.mark.thorough
 def test_it_finds_flatter_minima_than_gradient_descent_on_a_small_problem():
     ends = {}
     for rho in (0.0, 0.5):

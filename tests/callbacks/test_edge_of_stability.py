@@ -27,6 +27,7 @@ def watched_fit(optimizer, measure, *, batch_size=64, epochs=15, **options):
     return np.array([row[f"{measure}{suffix}"] for row in recorder.rows])
 
 
+@pytest.mark.thorough
 def test_the_largest_eigenvalue_settles_at_2_over_the_learning_rate_of_gradient_descent():
     course = watched_fit(optimizers.SGD(0.2), "lambda_max")
     assert course[0] < 0.6  # it rose to the threshold

@@ -463,6 +463,7 @@ class Literal(layers.Layer):
         return x if training is False else 2 * x
 
 
+@pytest.mark.thorough
 def test_a_layer_that_asks_whether_training_is_false_is_in_inference_mode():
     found = []
     for model in (dense_net(), stacked(layers.Dense(4, "tanh"), Literal())):
@@ -835,7 +836,7 @@ NO_DERIVATIVES = {
 }
 
 
-@pytest.mark.parametrize("name", thorough_after(2, NO_DERIVATIVES))
+@pytest.mark.parametrize("name", thorough_after(1, NO_DERIVATIVES))
 def test_gradients_that_are_not_derivatives_have_no_hessian(name):
     function = NO_DERIVATIVES[name]
 
@@ -943,7 +944,7 @@ def test_a_fit_taken_up_later_on_a_dataset_of_unknown_length_counts_on():
 ROUGH = keras.losses.MeanSquaredError(dtype="bfloat16")  # measured in full precision
 
 
-@pytest.mark.parametrize("given", [["mse"], {"out": "mse"}, ROUGH])
+@pytest.mark.parametrize("given", thorough_after(1, [["mse"], {"out": "mse"}, ROUGH]))
 def test_one_loss_in_any_form_is_one_loss(given):
     inputs = keras.Input((5,))
     model = keras.Model(inputs, layers.Dense(2, name="out")(inputs))

@@ -90,7 +90,7 @@ def assert_same_rows(rows, others):
 @pytest.mark.parametrize(
     "options",
     thorough_after(
-        2,
+        1,
         [
             {},
             {"optimizer": keras.optimizers.Adam(0.01, use_ema=True, ema_overwrite_frequency=3)},

@@ -116,6 +116,7 @@ def test_processes_that_have_grown_are_replaced_between_runs(tmp_path, most_grow
     assert (len(run.pids()) > 2) == renewed
 
 
+@pytest.mark.thorough
 @posix
 def test_growth_is_that_of_the_memory_after_the_first_run(tmp_path):
     def growth():

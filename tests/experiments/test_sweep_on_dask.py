@@ -114,6 +114,7 @@ def test_a_worker_without_the_program_s_setting_of_onednn_runs_nothing(address, 
         workers.submit(sum, (1, 2)).result()
 
 
+@pytest.mark.thorough
 def test_dask_draws_no_number_from_the_generator_of_a_run(address):
     def drawn():  # by a run, while Dask looks at its next message
         random.seed(0)

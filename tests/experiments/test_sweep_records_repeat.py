@@ -54,6 +54,7 @@ def by_one_worker(one_worker, tmp_path_factory):
     return sweep(tmp_path_factory.mktemp("one"), one_worker)
 
 
+@pytest.mark.thorough
 def test_two_workers_in_another_order_leave_the_same_files(by_one_worker, tmp_path):
     assert len(by_one_worker) == len(SPECS)
     with warm_workers(2) as workers:

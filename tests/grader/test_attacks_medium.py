@@ -4,7 +4,7 @@ import pytest
 from attack_checks import ATTACKS
 
 TIER = "medium"
-# The kinds of attack are those of the strong tier, which run always. Here, where there are no
+# The kinds of attack are those of the strong tier. Here, where there are no
 # namespaces, always those of which each is stopped by another part of the sandbox.
 ALWAYS = (
     *("kill -1", "signal through a file's owner", "memory file", "disk bomb", "file outside"),

@@ -105,6 +105,7 @@ def finished(place):
     return sorted(folder.glob("[!.]*.json")) if folder.exists() else []
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_a_killed_controller_loses_no_mark_and_leaves_nothing_running(place):
     students = [f"student{number}" for number in range(8)]

@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+from further_cases import thorough_after
 from tiny_assignment import HERE, ask, loaded
 
 from dlip_reg.grading.errors import StudentError
@@ -109,7 +110,7 @@ def disk(): shutil.disk_usage(".")
 '''
 
 
-@pytest.fixture(scope="module", params=["strong", "medium"])
+@pytest.fixture(scope="module", params=thorough_after(1, ["strong", "medium"]))
 def child(request):
     probes = {"probes": "tiny_probes", "packages": [HERE / "tiny_probes"]}
     with Sandbox(SandboxSetting(tier=request.param, **probes)) as sandbox:

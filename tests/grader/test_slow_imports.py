@@ -128,6 +128,7 @@ def test_what_takes_too_long_loses_what_it_would_have_defined(tmp_path):
     assert found["forged"].verdict == "rejected"
 
 
+@pytest.mark.thorough
 def test_the_same_on_any_system(tmp_path):
     limits = replace(LIMITS, import_seconds=SECONDS, memory_mb=600)
     setting = tiny_setting(write_tests(tmp_path / "marking"), tier="weak", limits=limits)

@@ -115,12 +115,12 @@ def test_beside_false_answers_an_honest_part_earns_its_points(mark):
     assert earned == TASKS["which_made_it_sparse"]
 
 
-@pytest.mark.parametrize("submission", thorough_after(2, TOGETHER + OTHERS), ids=name)
+@pytest.mark.parametrize("submission", thorough_after(1, TOGETHER + OTHERS), ids=name)
 def test_misunderstandings_cost_what_they_deserve(submission, mark):
     check(submission, mark(submission.text))
 
 
-@pytest.mark.parametrize("submission", thorough_after(2, STYLES), ids=name)
+@pytest.mark.parametrize("submission", thorough_after(1, STYLES), ids=name)
 def test_right_solutions_in_any_style_keep_their_marks(submission, mark):
     check(submission, mark(submission.text, submission.form))
 

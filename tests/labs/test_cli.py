@@ -59,6 +59,7 @@ def test_what_is_timed_is_measured_once_and_is_in_no_table_that_has_to_repeat(to
     assert contents(out) == before
 
 
+@pytest.mark.thorough
 def test_another_configuration_needs_a_fresh_start(toy, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(toy[0], out)

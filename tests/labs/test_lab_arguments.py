@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from further_cases import thorough_after
 from lab_process import ALL, LABS, answers, assert_one_sentence
 
 # Arguments, and what the sentence about them says; CLAIM stands for the lab's first claim.
@@ -39,7 +40,11 @@ WRONG = [
 ]
 
 
-@pytest.fixture(scope="module", params=[*LABS.values(), ALL], ids=[*LABS, ALL.name])
+@pytest.fixture(
+    scope="module",
+    params=thorough_after(2, [ALL, *LABS.values()]),
+    ids=[ALL.name, *LABS],
+)
 def lab(request):
     """Each of the labs, and all of them together."""
     return request.param

@@ -36,6 +36,7 @@ def assert_the_same_results(out, uninterrupted):
     assert records(out) == records(uninterrupted)
 
 
+@pytest.mark.thorough
 def test_killed_it_loses_only_the_runs_in_flight(lab, tmp_path, whole):
     out, draw = tmp_path / "out", random.Random(0)
     runs = len(records(whole))

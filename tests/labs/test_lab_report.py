@@ -114,6 +114,7 @@ def test_the_terminal_says_what_happens_within_80_columns(name, tiny_of):
     assert all(" runs" in line for line in done.stderr.splitlines())
 
 
+@pytest.mark.thorough
 def test_running_again_runs_nothing_and_changes_nothing(lab, tiny, tmp_path):
     done, before = tiny[1], contents(tiny[0])
     out = tmp_path / "out"

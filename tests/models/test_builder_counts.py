@@ -74,6 +74,7 @@ def test_weights_have_the_shapes_of_keras_applications(symbolic, name):
     assert [w.shape for w in ours.weights] == [w.shape for w in theirs.weights]
 
 
+@pytest.mark.thorough
 def test_vgg16_computes_what_keras_applications_computes():
     shape = (64, 64, 3)
     # The least at which ours takes the form of the paper.

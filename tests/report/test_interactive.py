@@ -193,6 +193,7 @@ def test_a_surface_is_hovered_in_its_unit_and_leaves_holes():
     assert surface["text"][0][0] == "" and surface["z"][0][0] is None
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("width", thorough_after(1, [400, 1000]))
 def test_pictures_are_upright_and_keep_their_shape(tmp_path, open_report, width):
     pictures = [np.zeros((28, 28, 3), np.uint8)] * 3
@@ -221,6 +222,7 @@ def test_the_page_is_small_enough_to_be_sent(report):
     assert (report / "report.html").stat().st_size < 4.5e6
 
 
+@pytest.mark.thorough
 def test_the_page_is_painted_within_a_second(report, open_report):
     script = """new Promise((done) => new PerformanceObserver((list) => {
       for (const entry of list.getEntriesByName("first-contentful-paint")) done(entry.startTime);
@@ -388,6 +390,7 @@ def test_on_a_phone_every_panel_has_its_axes_named_and_nothing_scrolls_sideways(
         assert any("".join(effect.split()) in text for text in shown)
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:Glyph")
 def test_a_sentence_in_korean_is_whole_on_a_phone(tmp_path, open_report):
     sentence = "\uac00\uc911\uce58 \uac10\uc1e0\ub294 \uacfc\uc801\ud569\uc744 " * 3

@@ -74,21 +74,17 @@ SAMPLES = {  # what is drawn -> options of `all_figures`
 }
 
 
-@pytest.fixture(scope="module")
-def every_figure():
-    drawn = {case: samples.all_figures(**options) for case, options in SAMPLES.items()}
-    return {"surfaces": samples.surfaces(), **drawn}
-
-
 @pytest.mark.parametrize("case", thorough_after(2, ["surfaces", *SAMPLES]))
-def test_figures_are_as_wide_as_the_page_name_their_axes_and_can_be_read(every_figure, case):
-    for figure in every_figure[case].values():
+def test_figures_are_as_wide_as_the_page_name_their_axes_and_can_be_read(case):
+    drawn = samples.surfaces() if case == "surfaces" else samples.all_figures(**SAMPLES[case])
+    for figure in drawn.values():
         assert figure.get_figwidth() == 9 and figure.legends
         labels = [axes.get_xlabel() + axes.get_ylabel() for axes in figure.axes]
         assert any(labels) or figure.get_supxlabel()
         assert_readable(figure)
 
 
+@pytest.mark.thorough
 def test_long_labels_stay_readable():
     long = (
         "none",

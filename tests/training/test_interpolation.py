@@ -44,6 +44,7 @@ def test_positions_hold_the_ends_and_keskar_s_range():
         assert (positions[0], positions[-1]) == (-1, 1) and 0.0 in positions
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "runs", thorough_after(1, [NORMED, (SMALL, LARGE)]), ids=["batch norm", "plain"]
 )

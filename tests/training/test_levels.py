@@ -60,6 +60,7 @@ def test_probing_leaves_the_training_bit_identical(train, record):
     assert record.levels and not silent.levels
 
 
+@pytest.mark.thorough
 def test_the_record_repeats_bit_for_bit(train, record):
     assert loads(train(SPEC)) == record
 

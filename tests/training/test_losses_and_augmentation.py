@@ -261,6 +261,7 @@ def test_a_layer_without_a_generator_of_its_own_draws_anew_in_each_step():
     np.testing.assert_array_equal(second, augment(tf.zeros((2, 28, 28, 1)), tf.constant(1)))
 
 
+@pytest.mark.thorough
 def test_augmentation_repeats_changes_training_and_is_off_in_evaluation(train, dataset):
     augmented = replace(
         SPEC,

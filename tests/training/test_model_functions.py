@@ -101,6 +101,7 @@ def test_options_with_an_effect_are_not_refused(dataset, model, strengths, build
     require_effect(replace(SPEC, model=model, **changes), dataset, {"dense"})
 
 
+@pytest.mark.thorough
 def test_layers_are_named_in_a_record_whatever_was_built_before(train, dataset):
     spec = spec_of("own_layers", measures=("weights",))
     assert train(spec) == train(spec)

@@ -53,6 +53,7 @@ def model(dataset):
     return trained(SPEC, dataset)
 
 
+@pytest.mark.thorough
 def test_a_probed_run_repeats_bit_for_bit(train, text):
     train(replace(SPEC, seed=1, measures=("flow",)))  # the same model, in other hands
     assert train(SPEC) == text

@@ -122,6 +122,7 @@ def test_weights_that_are_no_numbers_are_a_divergence_though_the_loss_is_one(tra
     assert record.status == "diverged"
 
 
+@pytest.mark.thorough
 def test_a_batch_larger_than_the_split_is_the_whole_split(train):
     whole, larger = (measures(train(replace(PLAIN, batch_size=size))) for size in (60, 1000))
     assert whole == larger

@@ -46,6 +46,7 @@ class Steps(keras.callbacks.Callback):
         Steps.seen += ((epoch, int(self.model.optimizer.iterations)),)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", thorough_after(1, TUNERS))
 def test_every_stock_tuner_runs_to_its_end_and_its_best_rebuilds(tmp_path, kind):
     train, validation = arrays()

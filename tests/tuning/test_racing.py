@@ -18,7 +18,8 @@ from dlip_reg.tuning.results import trial_rows
 @pytest.mark.parametrize(
     ("spread", "strengths", "adaptive", "most_looks"),
     [
-        (2, "normal", False, 0.4), (2, "normal", True, 0.55),
+        (2, "normal", True, 0.55),
+        pytest.param(2, "normal", False, 0.4, marks=pytest.mark.thorough),
         pytest.param(0, "normal", False, 0.62, marks=pytest.mark.thorough),
         pytest.param(1, "one-sided", False, 0.6, marks=pytest.mark.thorough),
         pytest.param(1, "heavy tails", False, 0.4, marks=pytest.mark.thorough),

@@ -204,7 +204,7 @@ for name, build, options in (
     ACCEPTED |= {f"{name}, {goal.name}": (build, goal, options) for goal in (LOSS, CLEAN)}
 
 
-@pytest.mark.parametrize("case", thorough_after(2, ACCEPTED))
+@pytest.mark.parametrize("case", thorough_after(1, ACCEPTED))
 @pytest.mark.filterwarnings("ignore:Early stopping conditioned on:UserWarning")
 def test_what_fit_takes_is_taken_and_the_best_model_has_the_score(workers, tmp_path, case):
     build, objective, options = ACCEPTED[case]
@@ -215,7 +215,7 @@ def test_what_fit_takes_is_taken_and_the_best_model_has_the_score(workers, tmp_p
         assert record.epochs < 30 and record.score < record.curve["val_loss"][-1]
 
 
-@pytest.mark.parametrize("objective", ["clean_val_loss", "val_loss"])
+@pytest.mark.parametrize("objective", thorough_after(1, ["clean_val_loss", "val_loss"]))
 def test_a_validation_split_is_the_end_of_the_data(workers, tmp_path, objective):
     still = functools.partial(users.compiled, users.plain, STILL)
     tuner = searched(
@@ -249,6 +249,7 @@ def test_weights_of_examples_and_classes_count(workers, tmp_path):
     assert len(set(scores)) == 3
 
 
+@pytest.mark.thorough
 def test_the_steps_of_an_epoch_are_those_that_were_asked_for(workers, tmp_path):
     options = {"steps_per_epoch": 2, "validation_steps": 1, "shuffle": False, "epochs": 2}
     tuner = searched(tmp_path, workers, BUILD, objective=LOSS, batch_size=8, **options)

@@ -113,6 +113,7 @@ def test_killed_at_ten_moments_it_loses_nothing_and_ends_the_same(
     assert sum(calls.values()) - len(calls) <= 10 * workers
 
 
+@pytest.mark.thorough
 def test_an_adaptive_search_goes_on_where_it_was(tmp_path):
     options = {"oracle": {"max_trials": 7}, "hypermodel": l2_only(tied=True)}
     fake, ended = FakeExecutions(tmp_path / "calls", SECONDS), []
@@ -135,6 +136,7 @@ def test_an_adaptive_search_goes_on_where_it_was(tmp_path):
     assert trial_rows(tuner) == trial_rows(whole)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["random", pytest.param("hyperband", marks=pytest.mark.slow)])
 def test_a_worker_of_a_dask_cluster_killed_midway_costs_no_execution(tmp_path, kind):
     options = {"oracle": {"max_trials": 8, "max_epochs": 4}, "executions_per_trial": 2}

@@ -107,6 +107,7 @@ def prepared(kind, seed=0):
     return oracle
 
 
+@pytest.mark.thorough
 def test_a_new_session_proposes_the_same_with_trials_in_flight():
     oracle, log = prepared("bayesian"), []
     for number in range(6):

@@ -106,6 +106,7 @@ class OfDeltas(keras_tuner.HyperModel):
         return model
 
 
+@pytest.mark.thorough
 def test_losses_are_the_builder_s_own_whatever_their_configuration_lacks(workers, tmp_path):
     tuner = searched(
         tmp_path, workers, OfDeltas(), (X, 9.0 * Y), (X, 9.0 * Y),
