@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from dlip_reg.errors import DlipRegError
 
@@ -47,6 +49,21 @@ def require_extra(extra: str, feature: str, *modules: str) -> None:
             f"{'is' if len(missing) == 1 else 'are'} not installed: "
             f'run pip install "dlip_reg[{extra}]".'
         )
+
+
+def data_frame(rows: Iterable[Mapping[str, Any]], otherwise: str) -> Any:
+    """A pandas DataFrame of `rows`; without pandas an error that names what to use otherwise.
+
+    Raises:
+        MissingExtraError: pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise MissingExtraError(
+            f"to_dataframe needs pandas: run pip install pandas, or {otherwise}."
+        ) from error
+    return pandas.DataFrame(rows)
 
 
 def installed_version(name: str) -> str:

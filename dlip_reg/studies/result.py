@@ -8,6 +8,7 @@ from typing import Any
 
 from dlip_reg.evidence.claims import ClaimResult, ControlResult
 from dlip_reg.experiments.rows import record_row
+from dlip_reg.extras import data_frame
 from dlip_reg.report.wording import estimate_text
 from dlip_reg.studies.replication import Replication
 from dlip_reg.studies.runs import Runs
@@ -53,19 +54,13 @@ class StudyResult:
             the arm and each number.
 
         Raises:
-            ImportError: pandas is not installed.
+            MissingExtraError: pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError(
-                "to_dataframe needs pandas; install it with pip install pandas, or read "
-                f"{self.report.with_name('records.csv')}."
-            ) from error
-        return pandas.DataFrame(
+        rows = (
             {"study": study, "arm": arm, **record_row(record)}
             for study, arm, record in self._rows()
         )
+        return data_frame(rows, f"read {self.report.with_name('records.csv')}")
 
     def __repr__(self) -> str:
         verdicts = ", ".join(f"{claim.id}: {claim.verdict or 'estimate'}" for claim in self.claims)

@@ -23,7 +23,7 @@ from dlip_reg.errors import DlipRegError, cause_of
 from dlip_reg.experiments.executors import Workers, is_death, leave_import_of_main, local_workers
 from dlip_reg.experiments.store import FOLDER_FILE, read_marker
 from dlip_reg.experiments.sweep import Sweep
-from dlip_reg.extras import installed_version
+from dlip_reg.extras import data_frame, installed_version
 from dlip_reg.streams import write_line
 from dlip_reg.training.identity import code_hash
 from dlip_reg.training.keras_settings import keras_settings
@@ -498,12 +498,14 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         return [records[name] for name in names if name in records]
 
     def to_dataframe(self) -> Any:
-        """A pandas DataFrame with a row for each execution: its score, last values and trial."""
-        import pandas  # which nothing else needs
+        """A pandas DataFrame with a row for each execution: its score, last values and trial.
 
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
         from dlip_reg.tuning.results import execution_rows
 
-        return pandas.DataFrame(execution_rows(self))
+        return data_frame(execution_rows(self), "read the records by executions(trial)")
 
     def _configuration(self) -> dict[str, Any]:
         """What must agree between the sessions in a folder, beside the data and training."""

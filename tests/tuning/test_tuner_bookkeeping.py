@@ -69,6 +69,10 @@ def test_scores_are_means_over_executions(tmp_path):
         assert all(len(curve) == 2 for curve in curves)
         assert row["score"] == pytest.approx(statistics.mean(curve[-1] for curve in curves))
         assert row["score_sd"] == pytest.approx(statistics.stdev(curve[-1] for curve in curves))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "pandas", None)  # as if it were not installed
+        with pytest.raises(ImportError, match=r"pip install pandas, or .* executions\(trial\)\.$"):
+            tuner.to_dataframe()
     pytest.importorskip("pandas")
     means = tuner.to_dataframe().groupby("trial")["score"].mean().tolist()
     assert means == pytest.approx([row["score"] for row in trials])
