@@ -153,6 +153,19 @@ class RunFolder:
         """Unlock the folder for other runs; without effect where it is not locked."""
         _unlock(self._lock)
 
+    def save(self, record: Record) -> None:
+        """Save a run's record.
+
+        Raises:
+            OutputDirConflictError: The folder was deleted or moved since it was opened.
+            OSError: The record cannot be written.
+        """
+        if not self._marker.exists():  # a new folder would lack what was saved before
+            raise OutputDirConflictError(
+                f"{self.path} was deleted or moved during the runs; start again."
+            )
+        self.records.save(record)
+
     def log_timing(self, identity: str, seconds: float, attempts: int, ended: str) -> None:
         """Add a line to timings.csv: what this run took and how it ended."""
         path = self.path / "timings.csv"

@@ -92,6 +92,7 @@ class Sweep:
         Raises:
             SweepStoppedError: Worker processes keep dying, or the cluster's connection is lost.
             OSError: A record cannot be saved. Records saved earlier are kept.
+            OutputDirConflictError: The folder was deleted or moved.
         """
         specs = list(dict.fromkeys(specs))
         records: dict[Spec, Record] = {}
@@ -130,7 +131,7 @@ class Sweep:
             failed run, which is then in `failures`.
 
         Raises:
-            SweepStoppedError, OSError: As `run`.
+            SweepStoppedError, OSError, OutputDirConflictError: As `run`.
         """
         waiting: deque[Spec] = deque()  # given and not submitted: at most one
         suspects: deque[Spec] = deque()  # in flight when a process died
@@ -208,7 +209,7 @@ class Sweep:
         if record is None:
             self.failures[identity] = Failure(spec, cause)
         else:
-            self._folder.records.save(record)
+            self._folder.save(record)
             self.failures.pop(identity, None)
         self._folder.log_timing(identity, seconds, attempts, record.status if record else "failed")
         return record, seconds

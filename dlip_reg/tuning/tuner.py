@@ -289,7 +289,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         The oracle's `max_retries_per_trial` and `max_consecutive_failed_trials` are not used.
 
         Raises:
-            OutputDirConflictError: The folder is another search's or in use; nothing is written.
+            OutputDirConflictError: The folder is another search's or in use, and nothing is
+                written; or it was deleted or moved during the search.
             ValueError: The data do not fit the model, or cannot be sent to other processes; or the
                 hypermodel is not what it was when the tuner was made.
             AllTrialsFailedError: No trial came to a score.

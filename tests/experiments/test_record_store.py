@@ -30,7 +30,7 @@ def lab(tmp_path):
     """A lab's output folder with a record in it."""
     folder = RunFolder(tmp_path / "lab", CONFIGURATION)
     folder.open()
-    folder.records.save(RECORD)
+    folder.save(RECORD)
     return folder.path
 
 
@@ -48,6 +48,17 @@ def tree(path):
     """Everything below `path`: relative name -> content."""
     files = [file for file in Path(path).rglob("*") if file.is_file()]
     return {str(file.relative_to(path)): file.read_bytes() for file in files}
+
+
+def test_a_folder_that_is_moved_during_the_runs_is_not_made_anew(tmp_path):
+    folder = RunFolder(tmp_path / "lab", CONFIGURATION)
+    folder.open()
+    folder.save(RECORD)
+    folder.release()  # Windows moves no folder with an open file
+    folder.path.rename(tmp_path / "moved")
+    with pytest.raises(OutputDirConflictError, match="lab was deleted or moved"):
+        folder.save(replace(RECORD, id="0" * 16))
+    assert not folder.path.exists()
 
 
 def test_a_record_comes_back_as_it_was(store):
@@ -185,7 +196,7 @@ def test_a_disk_that_fills_up_leaves_records_and_timings_as_they_were(lab, full_
     before = tree(lab)
     images = ColourRow("grey", 0.5, None, Images((1,), "x" * 200_000))
     with pytest.raises(OSError):
-        folder.records.save(replace(RECORD, colours=(images,)))
+        folder.save(replace(RECORD, colours=(images,)))
     with pytest.raises(OSError):
         folder.log_timing("b" * 100, 1.0, 1, "finished")
     assert tree(lab) == before
