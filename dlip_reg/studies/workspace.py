@@ -136,6 +136,7 @@ class Workspace:
         }
         with _writing(resources.out):
             self.folder = RunFolder(resources.out, configuration, fresh=resources.fresh)
+        self._on_cluster = bool(resources.scheduler)
         self.workers = (
             dask_workers(resources.scheduler)
             if resources.scheduler
@@ -186,13 +187,16 @@ class Workspace:
         """The kinds of kernels in the model of `spec`; errors as `check_models`."""
         try:
             return set(self.workers.submit(kernel_kinds, spec, self.data_dir).result())
-        except DataError:
+        except DataError as error:
+            if self._on_cluster:  # they were found on this machine
+                raise DataError(f"On a worker of the cluster, {error}") from error
             raise
         except DatasetArgumentError as error:
             raise _too_few_images(spec.model, spec.data, preset, error) from error
         except ValueError as error:
+            by = " by a worker of the cluster" if self._on_cluster else ""
             raise UsageError(
-                f"Preset {preset} cannot be run with {spec.model} on {spec.data.name}: {error}"
+                f"Preset {preset} cannot be run with {spec.model} on {spec.data.name}{by}: {error}"
             ) from error
         # The worker's own troubles, here or on a cluster, and `sys.exit` in code of the user's.
         except (Exception, SystemExit) as error:

@@ -25,6 +25,7 @@ from fake_studies import (
 )
 
 from dlip_reg.cli import main
+from dlip_reg.datasets.errors import DataError
 from dlip_reg.regularization import Regularization
 from dlip_reg.studies import (
     Arm,
@@ -42,6 +43,7 @@ from dlip_reg.studies.arm_resolver import TUNING_SEEDS_FROM
 from dlip_reg.studies.progress import Progress
 from dlip_reg.studies.setting import Setting
 from dlip_reg.training import DataSpec
+from dlip_reg.training.model_functions import ModelArgumentError
 
 CLAIMS = (make_claim("clear"), make_claim("noisy"))
 
@@ -148,6 +150,22 @@ def test_each_set_of_options_of_a_model_function_is_tried_before_anything_is_tra
     assert main(make_study(claim, arms=arms), ["--out", str(tmp_path / "out")]) == 2
     assert "must accept batch_norm" in capsys.readouterr().err
     assert machine.trained == []
+
+
+@pytest.mark.parametrize("error", [DataError("no images."), ModelArgumentError("no module.")])
+def test_what_only_a_worker_of_a_cluster_lacks_is_said_to_be_missing_there(
+    machine, tmp_path, monkeypatch, capsys, error
+):
+    def kernel_kinds(run, data_dir):
+        raise error
+
+    monkeypatch.setattr(workspace, "kernel_kinds", kernel_kinds)
+    monkeypatch.setattr(workspace, "dask_workers", lambda address: workspace.local_workers())
+    cluster = ("--scheduler", "tcp://127.0.0.1:1")
+    for place, is_there in (((), False), (cluster, True)):
+        assert main(make_study(*CLAIMS), ["--out", str(tmp_path / "out"), *place]) == 2
+        said = capsys.readouterr().err
+        assert str(error) in said and ("a worker of the cluster" in said) == is_there
 
 
 def test_a_model_that_exits_when_it_is_tried_ends_no_lab_without_a_word(
