@@ -145,6 +145,7 @@ MODELS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", thorough_after(1, MODELS))
 def test_with_rho_0_training_and_what_is_measured_are_what_they_are_without(name):
     make, x, y, options = MODELS[name]

@@ -221,7 +221,7 @@ def test_critical_sharpness_is_where_the_next_update_would_not_lower_the_loss():
     assert row["critical_sharpness_over_threshold"] == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("make", [keras.optimizers.SGD, keras.optimizers.Adam])
+@pytest.mark.parametrize("make", thorough_after(1, [keras.optimizers.SGD, keras.optimizers.Adam]))
 def test_a_schedule_may_begin_and_end_with_a_learning_rate_of_0(make):
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([1, 3], [0.0, 0.1, 0.0])
     measures = "lambda_max", "preconditioned", "batch_sharpness", "critical_sharpness"

@@ -127,16 +127,21 @@ AFTER_EACH = [(0, 0), (1, 5), (2, 10), (3, 15)]
 @pytest.mark.parametrize(
     ("every_n_epochs", "when", "at_once", "expected", "measured_at"),
     [
-        (1, {}, 1, AFTER_EACH, ()),
         (2, {}, 1, [(0, 0), (2, 10), (3, 15)], ()),
-        (None, {}, 1, [(0, 0), (3, 15)], ()),
         (None, {"steps": [1, 7]}, 1, [(0, 0), (None, 1), (None, 7), (3, 15)], (1, 7)),
         # The step that ends an epoch is measured once, and bears the epoch's number.
         (None, {"every_n_batches": 5}, 1, AFTER_EACH, (5, 10, 15)),
         # Keras reports after batches 2, 4, 5 and so on.
         (None, {"every_n_batches": 7}, 2, [(0, 0), (None, 7), (None, 14), (3, 15)], (7, 14)),
-        (None, {"steps": [1]}, 2, [(0, 0), (None, 2), (3, 15)], (2,)),
-        (None, {"every_n_batches": 3}, 5, AFTER_EACH, (5, 10, 15)),
+        *(
+            pytest.param(*case, marks=pytest.mark.thorough)
+            for case in (
+                (1, {}, 1, AFTER_EACH, ()),
+                (None, {}, 1, [(0, 0), (3, 15)], ()),
+                (None, {"steps": [1]}, 2, [(0, 0), (None, 2), (3, 15)], (2,)),
+                (None, {"every_n_batches": 3}, 5, AFTER_EACH, (5, 10, 15)),
+            )
+        ),
     ],
 )
 def test_when_it_measures(every_n_epochs, when, at_once, expected, measured_at):

@@ -282,6 +282,7 @@ def built_again(model):
     return again
 
 
+@pytest.mark.thorough
 def test_the_same_recorder_keeps_its_initial_weights():
     recorder, model = Sparsity(), conv_net()
     start = keras.ops.convert_to_numpy(model.get_layer("logits").kernel)

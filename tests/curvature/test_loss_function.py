@@ -94,6 +94,7 @@ def test_chunks_change_nothing_but_batch_statistics():
     assert relative(batches, whole) > 0.01
 
 
+@pytest.mark.thorough
 def test_half_precision_policies_are_lifted():
     def conv_net(dtype):
         return sequential(

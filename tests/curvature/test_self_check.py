@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from further_cases import thorough_after
 from numpy_references import cross_entropies, cut, hessian, normalise
 from random_models import (
     IMAGES,
@@ -208,7 +209,9 @@ def test_examples_without_weight_do_not_hide_a_fault(monkeypatch, large):
         assert not function.self_check().passed
 
 
-@pytest.mark.parametrize("method", ["bilinear", "bicubic", "lanczos3", "nearest"])
+@pytest.mark.parametrize(
+    "method", thorough_after(1, ["bicubic", "bilinear", "lanczos3", "nearest"])
+)
 def test_resizing_has_exact_second_derivatives(method):
     upsampling = layers.UpSampling2D(interpolation=method)
     model = sequential(

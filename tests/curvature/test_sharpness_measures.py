@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from analytic_functions import Given, Quadratic, ReluNet, linear
+from further_cases import thorough_after
 from small_models import IMAGES, LABELS, conv_net
 
 from dlip_reg.curvature import critical_sharpness, gradient_landscape, interpolation, keskar
@@ -198,7 +199,7 @@ MOVING = {
 }
 
 
-@pytest.mark.parametrize("name", MOVING)
+@pytest.mark.parametrize("name", thorough_after(2, MOVING))
 def test_moving_statistics_are_refused_unless_their_layers_are_frozen(name):
     model = conv_net()
     with pytest.raises(ValueError, match="moving statistics"):

@@ -124,7 +124,7 @@ def test_the_preconditioner_of_adam_is_that_of_its_update(kind):
     assert stability_threshold(model.optimizer) == pytest.approx(3.6 / (0.2 * 0.01), rel=1e-5)
 
 
-@pytest.mark.parametrize("centered", [False, True])
+@pytest.mark.parametrize("centered", thorough_after(1, [True, False]))
 def test_the_preconditioner_of_rmsprop(centered):
     optimizer = optimizers.RMSprop(0.01, rho=0.8, epsilon=1e-4, centered=centered)
     model, gradients = trained(optimizer)
@@ -191,7 +191,7 @@ def growth(optimizer, curvature, steps):
     return abs(float(weight.value)) / 1e-20
 
 
-@pytest.mark.parametrize("name", THRESHOLDS)
+@pytest.mark.parametrize("name", thorough_after(2, THRESHOLDS))
 def test_an_optimizer_diverges_above_its_threshold_and_converges_below(name):
     make, scale = THRESHOLDS[name]
     threshold, steps = scale * stability_threshold(make()), 800 if name == "Adam" else 300

@@ -151,6 +151,7 @@ def test_a_cluster_is_reached_from_a_notebook(address):
     assert asyncio.run(cell()) == 3
 
 
+@pytest.mark.thorough
 def test_a_cluster_without_workers_left_is_named_and_waited_for(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(sweep, "_CHECK_EVERY", 0.2)
     with warm_cluster(1) as cluster, dask_workers(cluster.scheduler_address) as workers:

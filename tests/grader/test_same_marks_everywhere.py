@@ -54,6 +54,7 @@ def marks_where(condition, place):
     return json.loads(done.stdout)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("condition", thorough_after(1, CONDITIONS))
 def test_the_marks_are_the_same(condition, open_place):
     tier, as_root = CONDITIONS[condition]

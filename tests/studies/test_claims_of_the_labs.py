@@ -141,7 +141,7 @@ DECIDED = {
 
 
 @each_lab
-@pytest.mark.parametrize("kind", DECIDED)
+@pytest.mark.parametrize("kind", thorough_after(2, DECIDED))
 def test_no_failure_stops_the_report_or_supports_a_claim(lab, kind):
     def spoil(spec, record):
         if (spec.seed >= TUNING_SEEDS_FROM) != kind.startswith("tuning"):
@@ -217,6 +217,7 @@ FIGURES = {
 }  # fmt: skip
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", thorough_after(1, LABS))
 @pytest.mark.filterwarnings("error::UserWarning")
 def test_every_figure_can_be_read_and_explains_itself(name):

@@ -80,6 +80,7 @@ def test_label_smoothing_mixes_the_targets_with_the_uniform_distribution(
     np.testing.assert_allclose(step / factor, own_step(spec, dataset, smoothed), atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_the_clean_loss_is_the_plain_cross_entropy_whatever_is_trained_on(train):
     """At the start all runs are one network, so their clean losses are equal."""
     records = {

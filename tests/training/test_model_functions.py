@@ -35,6 +35,7 @@ def spec_of(name, **changes):
     return replace(SPEC, model=f"model_samples:{name}", **changes)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", thorough_after(1, TRAINED))
 def test_runs_repeat_bit_for_bit_and_differ_between_seeds(train, name):
     first = train(spec_of(name, measures=("curves",)))

@@ -74,6 +74,7 @@ def test_the_test_split_is_looked_at_only_when_asked(train):
     assert train(asked, **poison) != train(asked)
 
 
+@pytest.mark.thorough
 def test_every_method_starts_alike_and_sees_the_examples_in_one_order(train):
     """So a method whose strength all but vanishes ends where the run without it ends."""
     plain = loads(train(PLAIN))

@@ -54,6 +54,7 @@ def fresh_curve(tuner, trial, seed, legs=((0, 2),), batch_size=16):
     return curve
 
 
+@pytest.mark.thorough
 def test_compiled_once_gives_what_a_freshly_built_model_gives(searched):
     # Trials differ in structure and in numbers, and ran in any order in two processes.
     assert len({tuple(t.hyperparameters.values) for t in searched.oracle.trials.values()}) > 1
@@ -65,6 +66,7 @@ def test_compiled_once_gives_what_a_freshly_built_model_gives(searched):
         assert record.curve["clean_val_loss"] == pytest.approx(curve, rel=2e-3)
 
 
+@pytest.mark.thorough
 def test_the_best_models_are_distinct_and_have_the_scores_on_record(searched):
     first, second = searched.get_best_models(2)
     assert first is not second
@@ -80,6 +82,7 @@ def test_the_best_models_are_distinct_and_have_the_scores_on_record(searched):
     assert not np.allclose(first.get_weights()[0], second.get_weights()[0])
 
 
+@pytest.mark.thorough
 def test_the_line_of_python_rebuilds_the_best_trial(searched):
     best = best_json(searched)
     assert "\n" not in best["python"]

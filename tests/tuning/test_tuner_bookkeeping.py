@@ -29,6 +29,7 @@ from dlip_reg.tuning.tuner import AllTrialsFailedError
 KINDS = ("random", "bayesian", "hyperband", "grid")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_oracle_runs_to_its_end_and_is_read_back_without_running_anything(tmp_path, kind):
     fake = FakeExecutions(tmp_path / "calls")

@@ -376,6 +376,7 @@ def draws():
     )
 
 
+@pytest.mark.thorough
 def test_states_of_a_module_and_of_this_process_stay_as_they_were(workers, tmp_path):
     objective = keras_tuner.Objective("val_loss", "min")
     tuner = searched(

@@ -111,6 +111,7 @@ def test_both_parts_of_a_large_rate_must_hold():
     assert result.verdict == "no effect"
 
 
+@pytest.mark.thorough
 def test_a_range_that_is_moved_is_not_taken_for_a_wider_one(assume):
     """Rates of batch norm are 1.7 times the plain network's: fewer or more of the grid's work."""
     moved = {"plain": 1.0, "placebo": 1.0, "bn": 1.7}
@@ -227,6 +228,7 @@ def accuracies_by_rate(curves):
     return Runs(range(20), by_arm, {}, {}, {})
 
 
+@pytest.mark.thorough
 def test_no_best_dropout_rate_is_told_from_another_where_dropout_does_nothing():
     """The best rate of a flat curve is chance, also that of the mean over all seeds."""
     rng = np.random.default_rng(0)
