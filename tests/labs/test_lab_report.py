@@ -18,9 +18,7 @@ from dlip_reg.studies.arm_resolver import TUNING_SEEDS_FROM
 FILES = {"report.html", "claims.json", "records.csv", "folder.json", "timings.csv"}
 
 
-@pytest.fixture(
-    scope="module", params=thorough_after(1, ["lab_regularization", "lab_batch_size", "two seeds"])
-)
+@pytest.fixture(scope="module", params=thorough_after(1, [*LABS, "two seeds"]))
 def finished(request, lab, tiny_of, tmp_path_factory):
     """A lab, the folder of its run, its claims, and what the terminal showed.
 
