@@ -146,7 +146,7 @@ MODELS = {
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", thorough_after(1, MODELS))
+@pytest.mark.parametrize("name", MODELS)
 def test_with_rho_0_training_and_what_is_measured_are_what_they_are_without(name):
     make, x, y, options = MODELS[name]
     weights = np.linspace(0, 2, 64) if y is Y else None

@@ -58,6 +58,8 @@ def test_a_folder_that_is_moved_during_the_runs_is_not_made_anew(tmp_path):
     folder.path.rename(tmp_path / "moved")
     with pytest.raises(OutputDirConflictError, match="lab was deleted or moved"):
         folder.save(replace(RECORD, id="0" * 16))
+    with pytest.raises(OutputDirConflictError, match="lab was deleted or moved"):
+        folder.log_timing("0" * 16, 1.0, 1, "failed")  # a run without a record
     assert not folder.path.exists()
 
 

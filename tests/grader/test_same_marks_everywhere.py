@@ -10,7 +10,6 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from further_cases import thorough_after
 from tiny_assignment import HERE, honest_submission, tiny_setting, write_tests
 
 from dlip_reg.grading.errors import GradingError
@@ -55,7 +54,7 @@ def marks_where(condition, place):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("condition", thorough_after(1, CONDITIONS))
+@pytest.mark.parametrize("condition", CONDITIONS)
 def test_the_marks_are_the_same(condition, open_place):
     tier, as_root = CONDITIONS[condition]
     if not as_root and os.getuid():

@@ -36,7 +36,7 @@ def spec_of(name, **changes):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", thorough_after(1, TRAINED))
+@pytest.mark.parametrize("name", TRAINED)
 def test_runs_repeat_bit_for_bit_and_differ_between_seeds(train, name):
     first = train(spec_of(name, measures=("curves",)))
     train(replace(SPEC, model="mlp", seed=8))

@@ -6,7 +6,6 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
-from further_cases import thorough_after
 from keras_tuner.errors import FatalValueError
 from tuning_samples import CLASSES, SHAPE, arrays, l2_only, small_net
 
@@ -47,7 +46,7 @@ class Steps(keras.callbacks.Callback):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("kind", thorough_after(1, TUNERS))
+@pytest.mark.parametrize("kind", TUNERS)
 def test_every_stock_tuner_runs_to_its_end_and_its_best_rebuilds(tmp_path, kind):
     train, validation = arrays()
     hypermodel = l2_only(small_net, none=True, learning_rate=(1e-3, 1e-2))

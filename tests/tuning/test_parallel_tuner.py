@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-from further_cases import thorough_after
 from tuning_samples import (
     CLASSES,
     DATA,
@@ -102,7 +101,7 @@ def test_the_line_of_python_rebuilds_the_best_trial(searched):
 
 # The layers of a caller's own builder have names that Keras numbers through the whole process.
 @pytest.mark.thorough
-@pytest.mark.parametrize("model", thorough_after(1, ["mlp", small_net]))
+@pytest.mark.parametrize("model", ["mlp", small_net])
 def test_every_trial_begins_at_the_same_weights_and_sees_the_same_batches(model, workers, tmp_path):
     # Strengths so weak that nothing but the pairing can make the trials alike.
     hypermodel = l2_only(model, l2=(1e-12, 1e-11))

@@ -136,8 +136,13 @@ def test_an_adaptive_search_goes_on_where_it_was(tmp_path):
     assert trial_rows(tuner) == trial_rows(whole)
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("kind", ["random", pytest.param("hyperband", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("random", marks=pytest.mark.thorough),
+        pytest.param("hyperband", marks=pytest.mark.slow),
+    ],
+)
 def test_a_worker_of_a_dask_cluster_killed_midway_costs_no_execution(tmp_path, kind):
     options = {"oracle": {"max_trials": 8, "max_epochs": 4}, "executions_per_trial": 2}
     fake, killed = FakeExecutions(tmp_path / "calls", seconds=0.1), []
