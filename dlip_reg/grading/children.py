@@ -218,7 +218,8 @@ class Child(abc.ABC):
             self._next_look_at_disk = time.monotonic() + _DISK_TICK
             most = limits.disk_mb * MB
             size, files = disk_use(self._folder, most, limits.files)
-            if size + _unlinked_bytes(self._pid, self._folder, most) > most or files > limits.files:
+            size += _unlinked_bytes(self._pid, self._folder, most, self._output)
+            if size > most or files > limits.files:
                 return errors.StudentError(f"More than {limits.disk_mb} MB or too many files.")
         return None
 
@@ -336,10 +337,12 @@ def _memory_and_threads(pid: int) -> tuple[int, int]:
     return 1024 * sum(map(int, values.values())), threads
 
 
-def _unlinked_bytes(pid: int, folder: str, largest: int) -> int:
+def _unlinked_bytes(pid: int, folder: str, largest: int, output: IO[bytes]) -> int:
     """Bytes of files that it has open, or mapped from `folder`, and that have no name any more; of
-    the latter nobody sees the size: they count as the `largest`. 0 if not on Linux."""
+    the latter nobody sees the size: they count as the `largest`. `output`, which has a limit of its
+    own, does not count. 0 if not on Linux."""
     sizes = {}
+    printed = os.fstat(output.fileno())
     with contextlib.suppress(OSError):
         for inode, path in _MAPPED.findall(Path(f"/proc/{pid}/maps").read_bytes()):
             if path.startswith(os.fsencode(os.path.realpath(folder))):
@@ -347,6 +350,6 @@ def _unlinked_bytes(pid: int, folder: str, largest: int) -> int:
     for descriptor in Path(f"/proc/{pid}/fd").glob("*"):
         with contextlib.suppress(OSError):
             found = descriptor.stat()
-            if not found.st_nlink:
+            if not (found.st_nlink or os.path.samestat(found, printed)):
                 sizes[found.st_ino] = found.st_blocks * 512
     return sum(sizes.values())

@@ -1,6 +1,7 @@
 """The weak tier keeps the limits of the others, by looking from outside, and leaves nothing."""
 
 import contextlib
+import dataclasses
 import os
 import sys
 import tempfile
@@ -9,7 +10,7 @@ import time
 import psutil
 import pytest
 from attacks_on_the_machine import ATTACKS
-from tiny_assignment import ask, attack, loaded, tiny_sandbox
+from tiny_assignment import SANDBOX, ask, attack, loaded, tiny_sandbox
 
 from dlip_reg.grading.errors import StudentError, StudentMemoryError, StudentTimeoutError
 
@@ -48,6 +49,21 @@ def test_output_that_comes_between_two_looks_counts_too(sandbox, monkeypatch):
     monkeypatch.setattr("dlip_reg.grading.children._TICK", 60)
     with pytest.raises(StudentError, match="More than 1 MB were printed"):
         attack(sandbox, "print('x' * (2 << 20)); return 1", seconds=3)
+
+
+def test_output_does_not_count_as_files_too(monkeypatch):
+    monkeypatch.setattr("dlip_reg.grading.children._DISK_TICK", 0)
+    limits = dataclasses.replace(SANDBOX["limits"], output_mb=7, disk_mb=8)
+    source = """
+        import os, pathlib, time
+        pathlib.Path("own").write_bytes(bytes(5 << 20))
+        for _ in range(5):
+            os.write(2, bytes(1 << 20))
+        time.sleep(0.5)
+        return 1
+    """
+    with tiny_sandbox(tier="weak", limits=limits) as sandbox:
+        assert attack(sandbox, source, seconds=5) == 1
 
 
 def test_the_home_folder_is_the_child_s_own_on_windows_too(sandbox):
