@@ -160,23 +160,23 @@ class RunFolder:
             OutputDirConflictError: The folder was deleted or moved since it was opened.
             OSError: The record cannot be written.
         """
-        self._require_kept()
+        require_kept(self.path)
         self.records.save(record)
 
     def log_timing(self, identity: str, seconds: float, attempts: int, ended: str) -> None:
         """Add a line to timings.csv: what this run took and how it ended; errors as `save`."""
-        self._require_kept()
+        require_kept(self.path)
         path = self.path / "timings.csv"
         lines = (
             path.read_text("utf-8", "replace") if path.exists() else "id,seconds,attempts,ended\n"
         )
         write_atomically(path, f"{lines}{identity},{seconds:.3f},{attempts},{ended}\n")
 
-    def _require_kept(self) -> None:
-        if not self._marker.exists():  # a new folder would lack what was saved before
-            raise OutputDirConflictError(
-                f"{self.path} was deleted or moved during the runs; start again."
-            )
+
+def require_kept(path: Path) -> None:
+    """OutputDirConflictError where the folder is gone: a new one would lack what was saved."""
+    if not (path / FOLDER_FILE).exists():
+        raise OutputDirConflictError(f"{path} was deleted or moved during the runs; start again.")
 
 
 def _unlock(lock: FileLock) -> None:

@@ -21,7 +21,7 @@ from dlip_reg.datasets.splits import draw_splits
 from dlip_reg.errors import DlipRegError, cause_of
 from dlip_reg.experiments.executors import dask_workers, is_death, local_workers, timing_worker
 from dlip_reg.experiments.rows import failure_row, record_row
-from dlip_reg.experiments.store import RunFolder
+from dlip_reg.experiments.store import RunFolder, require_kept
 from dlip_reg.experiments.sweep import Sweep
 from dlip_reg.extras import installed_version
 from dlip_reg.files import write_csv
@@ -260,6 +260,7 @@ class Workspace:
 
     def write_records(self) -> None:
         """Write records.csv: one row for each run that repeats bit for bit, so no timed ones."""
+        require_kept(self.path)
         rows = [record_row(record) for record in self._sweep.records.values()]
         rows += [failure_row(*item) for item in self._sweep.failures.items()]
         write_csv(self.path / "records.csv", rows)

@@ -26,7 +26,7 @@ import numpy as np
 
 from dlip_reg import files
 from dlip_reg.errors import DlipRegError
-from dlip_reg.experiments.store import OutputDirConflictError, RunFolder
+from dlip_reg.experiments.store import OutputDirConflictError, RunFolder, require_kept
 
 State = Mapping[str, np.ndarray]
 
@@ -106,7 +106,8 @@ class Log:
         files.write_atomically(self._path, "".join(map(_line, entries)))
 
     def append(self, entry: Mapping[str, Any]) -> None:
-        """Add a line."""
+        """Add a line; OutputDirConflictError where the search's folder is gone."""
+        require_kept(self._path.parent)
         with self._path.open("ab") as file:  # buffered: it writes the whole line or raises
             file.write(_line(entry).encode())
 

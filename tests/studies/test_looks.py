@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import sys
 import threading
 from dataclasses import replace
@@ -26,6 +27,7 @@ from fake_studies import (
 
 from dlip_reg.cli import main
 from dlip_reg.datasets.errors import DataError
+from dlip_reg.experiments import OutputDirConflictError
 from dlip_reg.regularization import Regularization
 from dlip_reg.studies import (
     Arm,
@@ -288,6 +290,19 @@ def test_a_diverged_run_is_not_lost(machine, tmp_path):
     result, _ = run_quietly(make_study(make_claim("clear", measure=measure)), tmp_path)
     assert verdicts(result) == {"clear-better": ("no effect", 20, 20)}
     assert result.notes == ("20 runs diverged (a loss became NaN or infinite).",)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows moves no folder with an open file")
+def test_no_report_is_written_to_a_folder_that_was_moved_while_the_claims_were_judged(
+    machine, tmp_path
+):
+    def measure(runs):
+        (tmp_path / "lab").rename(tmp_path / "moved")
+        return runs.values("clear", lambda record: 1.0)
+
+    with pytest.raises(OutputDirConflictError, match="lab was deleted or moved"):
+        run_quietly(make_study(make_claim("clear", measure=measure)), tmp_path / "lab")
+    assert not (tmp_path / "lab").exists()
 
 
 def test_a_study_without_claims_runs_all_arms_with_all_seeds(machine, tmp_path):

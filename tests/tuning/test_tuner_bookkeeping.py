@@ -23,6 +23,7 @@ from tuning_samples import (
 
 from dlip_reg.experiments import OutputDirConflictError
 from dlip_reg.tuning import ParallelTuner, make_objective, make_oracle, oracles
+from dlip_reg.tuning.folder import Log
 from dlip_reg.tuning.results import best_json, execution_rows, trial_rows
 from dlip_reg.tuning.tuner import AllTrialsFailedError
 
@@ -239,6 +240,12 @@ def test_what_another_session_has_saved_meanwhile_is_kept(tmp_path):
         run_fake(tuner, FakeExecutions(tmp_path / "again"))
     assert not list((tmp_path / "again").iterdir())
     assert executions.read_text() == whole
+
+
+def test_the_log_of_a_search_whose_folder_is_gone_says_so(tmp_path):
+    with pytest.raises(OutputDirConflictError, match="search was deleted or moved"):
+        Log(tmp_path / "search" / "log.jsonl").append({})
+    assert not (tmp_path / "search").exists()
 
 
 def test_a_search_goes_on_in_its_folder_with_more_trials_wherever_the_program_is(
