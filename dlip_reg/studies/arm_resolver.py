@@ -5,7 +5,7 @@ are then judged favours whatever was chosen, even a regularizer that does nothin
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from reprlib import repr as short
 from typing import Any
@@ -148,19 +148,31 @@ def tuning_seeds(count: int, first_seed: int) -> range:
 def at_end_of_grid(best: RunSpec, trials: Trials) -> list[str]:
     """The numbers in which `best` is the largest or the smallest of at least two tried.
 
-    For example ["dense_l2 0.03 is the largest tried"]; strengths that were tried as one number are
-    named once.
+    For example ["dense_l2 0.03 is the largest tried"].
+    """
+    return [
+        f"{name} {value:g} is the {'smallest' if value == min(tried) else 'largest'} tried"
+        for name, value, tried in _tried(best, trials)
+        if value in (min(tried), max(tried))
+    ]
+
+
+def chosen_numbers(best: RunSpec, trials: Trials) -> list[str]:
+    """The numbers of `best` of which several were tried, for example ["learning_rate 0.003"]."""
+    return [f"{name} {value:.3g}" for name, value, _ in _tried(best, trials)]
+
+
+def _tried(best: RunSpec, trials: Trials) -> Iterator[tuple[str, float, tuple[float, ...]]]:
+    """Name and value of each number of `best` of which at least two were tried, and those; of
+    strengths that were tried as one number only the first.
     """
     rows = [_numbers(spec) for spec in trials]
-    found: dict[tuple[float, ...], str] = {}
+    seen: set[tuple[float, ...]] = set()
     for name, value in _numbers(best).items():
         tried = tuple(row.get(name, math.inf) for row in rows)  # None is no limit
-        levels = sorted(set(tried))
-        if len(levels) < 2 or value not in (levels[0], levels[-1]):
-            continue
-        end = "smallest" if value == levels[0] else "largest"
-        found.setdefault(tried, f"{name} {value:g} is the {end} tried")
-    return list(found.values())
+        if len(set(tried)) > 1 and tried not in seen:
+            seen.add(tried)
+            yield name, value, tried
 
 
 def _numbers(spec: RunSpec) -> dict[str, float]:

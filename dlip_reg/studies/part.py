@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from dlip_reg.evidence.claims import ClaimResult
 from dlip_reg.studies.arm import Arm, expand
-from dlip_reg.studies.arm_resolver import ArmResolver, at_end_of_grid, tuning_seeds
+from dlip_reg.studies.arm_resolver import ArmResolver, at_end_of_grid, chosen_numbers, tuning_seeds
 from dlip_reg.studies.claim import Claim
 from dlip_reg.studies.judging import arms_of_next_look, is_open, judge_claim
 from dlip_reg.studies.runs import Runs
@@ -128,6 +128,12 @@ class StudyPart:
         runs = self.runs(look)
         for claim in self.open_claims():
             self.results[claim.id] = judge_claim(claim, runs, len(self.study.claims))
+
+    def chosen_notes(self) -> Iterator[str]:
+        """What each tuned arm runs with, for example "L2: learning_rate 0.003, dense_l2 0.03"."""
+        for name, trials in self.resolver.trials.items():
+            if (best := self.resolver.best[name]) and (numbers := chosen_numbers(best, trials)):
+                yield f"{self.arms[name].label}: {', '.join(numbers)}"
 
     def grid_notes(self) -> Iterator[str]:
         """Sentences on tuned arms whose best candidate lies at the end of what was tried."""

@@ -138,4 +138,6 @@ def _facts(part: StudyPart) -> Mapping[str, str]:
             "sees; the intervals, and the probability of a false verdict, are those for the "
             "candidates chosen and do not contain what another choice would have changed"
         )
+    if chosen := "; ".join(part.chosen_notes()):
+        facts["Chosen"] = chosen
     return {**facts, **part.study.facts(part.setting)}

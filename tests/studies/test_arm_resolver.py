@@ -12,6 +12,7 @@ from dlip_reg.studies.arm_resolver import (
     TUNING_SEEDS_FROM,
     ArmResolver,
     at_end_of_grid,
+    chosen_numbers,
     tuning_seeds,
 )
 from dlip_reg.studies.readings import most_accurate
@@ -139,6 +140,18 @@ def test_a_best_value_at_the_end_of_its_grid_is_named():
     tied = [spec(0.1, regularization=Regularization(conv_l2=s, dense_l2=s)) for s in (1e-3, 1e-2)]
     found = at_end_of_grid(tied[1], dict.fromkeys(tied, ()))
     assert found == ["conv_l2 0.01 is the largest tried"]
+
+
+def test_the_numbers_that_were_chosen_are_those_of_which_several_were_tried():
+    tied = [
+        spec(rate, regularization=Regularization(conv_l2=strength, dense_l2=strength))
+        for rate in (1 / 3, 0.5)
+        for strength in (1e-3, 1e-2)
+    ]
+    assert chosen_numbers(tied[1], dict.fromkeys(tied, ())) == [
+        "conv_l2 0.01",
+        "learning_rate 0.333",
+    ]
 
 
 def test_the_arms_of_a_study_are_those_its_claims_need_with_what_they_use():

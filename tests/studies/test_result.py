@@ -104,6 +104,7 @@ def test_the_report_and_its_figures(monkeypatch, tmp_path):
     assert 'alt="10 seeds."' in page
     assert [claim.figures for claim in result.claims] == [("own",), *[("shared",)] * 2, ()]
     assert "lies at the end of what was tried (learning_rate 0.5 is the largest tried)" in page
+    assert ">tuned: learning_rate 0.5<" in page
     assert "after 10 seeds" in page and "still open" not in page
     bare = make_study(make_claim("clear", draw=lambda runs: [draw(runs)[0].figure]))
     with pytest.raises(UsageError, match=r"dlip_reg\.report\.FigureItem, not Figure"):

@@ -26,7 +26,7 @@ PRESETS = {
         n_train=500, n_validation=500, n_test=500, label_images=100, label_epochs=30,
         dose_epochs=16, sharpness_seeds=1,
     ),
-    "standard": RegularizationPreset(minutes=11, run_seconds=1.35),
+    "standard": RegularizationPreset(minutes=12, run_seconds=1.47),
     "full": RegularizationPreset(
         tuning_seeds=5, strengths=7, side=5, epochs=20, n_train=3500, label_images=1000,
         label_epochs=100,
