@@ -148,11 +148,15 @@ def is_bounded(estimate: Estimated) -> bool:
 
 
 def open_text(claims: Sequence[ClaimResult], open_claims: Sequence[str], seeds: int | None) -> str:
-    """Return "Look at 5 seeds: 3 of 8 claims are still open: ..."; "" if none is open."""
+    """Return "Look at 5 seeds: 3 of 8 claims are still open: ..."; "" if none is open.
+
+    Fewer seeds than those of the first look give estimates.
+    """
     still = [claim for claim in claims if claim.id in open_claims]
     if not still:
         return ""
-    look = f"Look at {seeds_text(seeds)}: " if seeds else ""
+    kind = "First estimates" if seeds and seeds < LOOKS[0] else "Look"
+    look = f"{kind} at {seeds_text(seeds)}: " if seeds else ""
     verb = "claim is" if len(claims) == 1 else "claims are"
     return (
         f"{look}{len(still)} of {len(claims)} {verb} still open: "

@@ -100,7 +100,7 @@ class StudyPart:
             return list(self.arms)
         read = (arms_of_next_look(c, self.results.get(c.id)) for c in self.open_claims())
         names = [name for arms in read for name in arms]
-        if look == self.looks[0]:
+        if look <= self.looks[0]:
             names += [name for claim in self.claims for name in claim.shown]
             names += self.study.shown
         return expand(names, list(self.arms))
@@ -133,14 +133,14 @@ class StudyPart:
         """What each tuned arm runs with, for example "L2: learning_rate 0.003, dense_l2 0.03"."""
         for name, trials in self.resolver.trials.items():
             if (best := self.resolver.best[name]) and (numbers := chosen_numbers(best, trials)):
-                yield f"{self.arms[name].label}: {', '.join(numbers)}"
+                yield f"{self._label(name)}: {', '.join(numbers)}"
 
     def grid_notes(self) -> Iterator[str]:
         """Sentences on tuned arms whose best candidate lies at the end of what was tried."""
         where = f"{self.setting.name}: " if self.replicates else ""
         for name, trials in self.resolver.trials.items():
             best = self.resolver.best[name]
-            label = where + self.arms[name].label
+            label = where + self._label(name)
             if best is None:
                 yield f"{label}: no candidate could be trained."
             elif ends := "; ".join(at_end_of_grid(best, trials)):
@@ -148,6 +148,12 @@ class StudyPart:
                     f"{label}: the best candidate lies at the end of what was tried ({ends}), so a "
                     "better one may lie beyond."
                 )
+
+    def _label(self, name: str) -> str:
+        """The label of a tuned arm, with its name where others are labelled alike."""
+        labels = [self.arms[tuned].label for tuned in self.resolver.trials]
+        label = self.arms[name].label
+        return label if labels.count(label) < 2 else f"{label} ({name})"
 
 
 def looks_of(parts: Sequence[StudyPart]) -> list[int]:

@@ -27,6 +27,8 @@ from dlip_reg.training.records import Record
 from dlip_reg.training.specification import Spec
 
 DEFAULT_PRESET = "standard"
+# The seeds of the first report: the fewest with intervals. The first look takes minutes.
+PREVIEW = 2
 
 
 def run_study(
@@ -50,7 +52,8 @@ def run_study(
     """Run `study` and write its report; what was run before is kept and not run again.
 
     After 5, 10 and 20 seeds the claims are judged and the report is written; a claim that is
-    decided gets no further seeds, but its controls may while they are undecided.
+    decided gets no further seeds, but its controls may while they are undecided. A report with
+    estimates alone is written after the first two seeds.
 
     Args:
         study: A study, or several that run into one report.
@@ -143,19 +146,29 @@ def run_parts(
                 part.resolver.advance(records)
             except ValueError as error:  # a specification made of what was chosen
                 raise UsageError(f"{part.study.name}: {error}") from error
-    for look in looks_of(parts):
+    looks = looks_of(parts)
+    for look in [PREVIEW, *looks] if looks[0] >= LOOKS[0] else looks:
         missing = [(part, *run) for part in parts for run in part.missing(look)]
+        is_preview = look < looks[0]
+        was_there = all(workspace.saved(spec) for *_, spec in missing)
         for timed, suffix in ((False, ""), (True, ", timed runs")):
             if runs := [run for run in missing if run[1].timed == timed]:
-                stage_name = f"Look at {counted(look, 'seed')}{suffix}"
+                name = "First estimates" if is_preview else "Look"
+                stage_name = f"{name} at {counted(look, 'seed')}{suffix}"
                 records = records_of((spec for *_, spec in runs), stage_name, timed)
                 for part, arm, seed, spec in runs:
                     # A lost run stays lost until the study is run again: were it tried again at
                     # the next look, it could change what the last one found.
                     part.records.setdefault(arm.name, {})[seed] = records.get(spec)
+        if is_preview and was_there:
+            continue  # the folder may have a report of more seeds
         for part in parts:
             part.judge(look)
         result = _write(study, parts, workspace, look)
+        if is_preview:
+            for part in parts:
+                part.results.clear()  # nothing was judged
+            continue
         # A study without claims has nothing to decide and runs to its end.
         if not any(part.open_claims() or not part.claims for part in parts):
             break

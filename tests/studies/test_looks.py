@@ -1,6 +1,7 @@
 """`run_study`: which seeds are spent on which arm, and what a stopped run leaves."""
 
 import contextlib
+import json
 import math
 import os
 import sys
@@ -69,12 +70,13 @@ def test_a_decided_claim_gets_no_further_seeds_and_an_open_one_does(machine, tmp
     assert machine.seeds(NOISY) == machine.seeds(NONE) == list(range(20))
     assert SMALL not in dict(machine.trained)  # no claim needs the arm
     # Each report says what is open; the run ends with the last open claim.
-    assert machine.reports == [(look, ["noisy-better"]) for look in (5, 10, 20)]
+    first = (2, ["clear-better", "noisy-better"])
+    assert machine.reports == [first, *((look, ["noisy-better"]) for look in (5, 10, 20))]
     machine.reports.clear()
     machine.trained.clear()
     alone, _ = run_quietly(make_study(*CLAIMS), tmp_path / "one", claims="clear-better")
     # It shares the error of all.
-    assert machine.reports == [(5, [])] and alone.claims == result.claims[:1]
+    assert machine.reports[1:] == [(5, [])] and alone.claims == result.claims[:1]
     assert alone.claims[0].level == 1 - 0.01 / 2
     assert NOISY not in dict(machine.trained)
 
@@ -91,13 +93,26 @@ def test_a_decided_effect_whose_negative_control_is_open_gets_seeds_for_the_cont
     assert machine.seeds(NOISY) == machine.seeds(NONE) == list(range(20))
 
 
-@pytest.mark.parametrize(("seeds", "looks"), [(5, [5]), (10, [5, 10]), (3, [3]), (1, [1])])
+@pytest.mark.parametrize(("seeds", "looks"), [(5, [2, 5]), (10, [2, 5, 10]), (3, [3]), (2, [2])])
 def test_seeds_says_where_to_stop(machine, tmp_path, seeds, looks):
     result, _ = run_quietly(make_study(*CLAIMS), tmp_path, seeds=seeds)
     assert [look for look, _ in machine.reports] == looks
     assert machine.seeds(NOISY) == list(range(seeds))
     if seeds < 5:
         assert {claim.verdict for claim in result.claims} == {None}
+
+
+def test_the_first_report_has_estimates_of_two_seeds_and_replaces_no_later_one(machine, tmp_path):
+    study = make_study(CLAIMS[0])
+    machine.stop_after = 4 + 3
+    with pytest.raises(KeyboardInterrupt):
+        run_quietly(study, tmp_path)
+    (claim,) = json.loads((tmp_path / "claims.json").read_text())
+    assert (claim["n_seeds"], claim["verdict"], claim["look"]) == (2, None, None)
+    machine.stop_after = None
+    run_quietly(study, tmp_path)
+    assert [look for look, _ in machine.reports] == [2, 5]
+    assert machine.seeds(CLEAR) == list(range(5))
 
 
 def test_first_seed_begins_the_seeds_elsewhere_and_moves_those_of_tuning(machine, tmp_path):
@@ -328,7 +343,7 @@ def test_timed_arms_run_alone_after_the_others_of_each_look_and_seed_by_seed(mac
     claim = make_claim("noisy", needs=("none", "clear", "noisy"))
     run_quietly(make_study(claim, arms=arms), tmp_path, seeds=10)
     expected = []
-    for seeds in (range(5), range(5, 10)):
+    for seeds in (range(2), range(2, 5), range(5, 10)):
         expected += [(NOISY, seed) for seed in seeds]
         expected += [(rate, seed) for seed in seeds for rate in (NONE, CLEAR)]
     assert machine.trained == expected
@@ -389,7 +404,7 @@ def test_studies_of_a_group_share_runs_and_keep_an_error_of_their_own(machine, t
     result, lines = run_quietly(group, tmp_path, seeds=10)
     assert lines[1] == "Not run, because no claim needs them: tuned."
     assert [claim.level for claim in result.claims] == [1 - 0.01, 1 - 0.015 / 2, 1 - 0.015 / 2]
-    assert machine.reports == [(look, ["noisy-better", "noisy-again"]) for look in (5, 10)]
+    assert machine.reports[1:] == [(look, ["noisy-better", "noisy-again"]) for look in (5, 10)]
     assert machine.seeds(NONE) == list(range(10)) and machine.seeds(CLEAR) == list(range(5))
     assert set(result.runs) == {"first", "second"}
     assert len(result.records) == 10 + 10 + 5

@@ -12,6 +12,8 @@ from fake_studies import (
     CLASSES,
     CLEAR,
     DATA,
+    LARGE,
+    SMALL,
     FakeMachine,
     difference,
     make_claim,
@@ -23,7 +25,7 @@ from fake_studies import (
 from dlip_reg.errors import DlipRegError
 from dlip_reg.report import FigureItem
 from dlip_reg.report.wording import looks_text
-from dlip_reg.studies import Arm, Control, UsageError, together
+from dlip_reg.studies import Arm, Control, Tuning, UsageError, together
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +131,27 @@ def test_the_report_names_the_models_of_all_arms(monkeypatch, tmp_path):
     assert "mlp, lenet5" in result.report.read_text(encoding="utf-8")
 
 
+def test_the_first_report_has_estimates_and_says_that_all_is_open(monkeypatch, tmp_path):
+    machine = FakeMachine(monkeypatch, writes_report=False)
+    machine.stop_after = 4  # two seeds of two arms
+    with pytest.raises(KeyboardInterrupt):
+        run_quietly(make_study(make_claim("clear")), tmp_path)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "First estimates at 2 seeds: 1 of 1 claim is still open: clear-better." in page
+    assert "no verdict with fewer than 5 seeds" in page
+
+
+def test_tuned_arms_with_the_same_label_are_told_apart_by_their_names(monkeypatch, tmp_path):
+    FakeMachine(monkeypatch, writes_report=False)
+    tuning = Tuning([spec(SMALL), spec(LARGE)])
+    arms = [ARMS[0], *(Arm(name, label="alike", tuning=tuning) for name in ("here", "there"))]
+    claims = map(make_claim, ("here", "there"))
+    result, _ = run_quietly(make_study(*claims, arms=arms), tmp_path, seeds=1)
+    page = result.report.read_text(encoding="utf-8")
+    assert "alike (here): learning_rate 0.5; alike (there): learning_rate 0.5" in page
+    assert "alike (there): the best candidate lies at the end" in page
+
+
 def test_a_stopped_run_leaves_a_report_that_says_what_is_open(monkeypatch, tmp_path):
     machine = FakeMachine(monkeypatch, writes_report=False)
     machine.stop_after = 20  # after the look at 5 seeds
@@ -136,6 +159,7 @@ def test_a_stopped_run_leaves_a_report_that_says_what_is_open(monkeypatch, tmp_p
     with pytest.raises(KeyboardInterrupt):
         run_quietly(study, tmp_path, claims=["clear-better", "noisy-better"], first_seed=20)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "First estimates at 2 seeds" not in page
     assert "Look at 5 seeds: 1 of 2 claims are still open: noisy-better." in page
     assert "still open at 5 seeds: continues" in page
     assert "decided at the look at 5 seeds" in page
